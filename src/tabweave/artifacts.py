@@ -1,0 +1,221 @@
+"""Files that are whole or absent, and the record that says what each was made from.
+
+A file is written under a temporary name in its own folder, flushed to the disk and then
+renamed, so a reader sees the old file or the new one. Beside each artifact lies
+``<name>.provenance.json``: the hash of its content, of every input, and the values of the
+parameters it was made with. A later stage compares the record with what is there now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tabweave.errors import ArtifactError
+
+PROVENANCE_SUFFIX = ".provenance.json"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path; on success it takes the name of `path` in one step.
+
+    On any failure the temporary file is removed and the old file stays as it was.
+
+    Raises:
+        ArtifactError: The disk is full or the folder cannot be written; the message
+            names the path and the free space.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, ArtifactError):
+            raise ArtifactError(_write_failure(path, error)) from error
+        raise
+
+
+def _write_failure(path: Path, error: OSError) -> str:
+    folder = next(p for p in [path.parent, *path.parents] if p.exists())
+    free = shutil.disk_usage(folder).free // 2**20
+    return (
+        f"Cannot write {path}: {error.strerror or error}. {free} MiB are free in "
+        f"{folder}. The file that was there before is unchanged. Free some space or "
+        "check the permissions, then run the stage again."
+    )
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a folder: the new one takes the place of the old one whole."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(
+            tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        )
+    except OSError as error:
+        raise ArtifactError(_write_failure(path, error)) from error
+    old = part.with_suffix(".old")
+    try:
+        part.chmod(0o755)
+        yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
+        if path.exists():
+            os.rename(path, old)
+        os.rename(part, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if old.exists() and not path.exists():
+            os.rename(old, path)
+        raise ArtifactError(_write_failure(path, error)) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Calls `write` with an open binary file that becomes `path` when it is complete."""
+    with replacing(path) as part, open(part, "wb") as file:
+        write(file)
+
+
+def dump_json(value: Any) -> str:
+    """JSON with sorted keys and no NaN: equal values give equal bytes."""
+    return json.dumps(
+        value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON in one step."""
+    write_bytes(path, lambda file: file.write(f"{dump_json(value)}\n".encode()))
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON artifact.
+
+    Raises:
+        ArtifactError: The file is missing or is not JSON; the message names it.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} does not exist.") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: it is not JSON ({error}).") from error
+
+
+def number_or_none(value: float | None) -> float | None:
+    """A finite float, or None: JSON has no NaN and an undefined figure is not 0."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of a folder's relative names and contents.
+
+    Raises:
+        FileNotFoundError: Nothing is at `path`.
+    """
+    path = Path(path)
+    if path.is_file():
+        with open(path, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(path)
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(
+            f"{file.relative_to(path).as_posix()}\0{content_hash(file)}\n".encode()
+        )
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What one artifact was made from.
+
+    Attributes:
+        dataset: Catalog name, such as ``train.tokens``.
+        stage: Pipeline that wrote it, such as ``text``.
+        content: sha256 of the artifact itself.
+        inputs: Catalog name of every persisted input -> sha256 of its content then.
+        parameters: Name of every parameter group -> its values then.
+        version: tabweave version that wrote it.
+    """
+
+    dataset: str
+    stage: str
+    content: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+
+    @staticmethod
+    def path_for(artifact: Path) -> Path:
+        """Where the record of an artifact lies: beside it."""
+        return artifact.with_name(artifact.name + PROVENANCE_SUFFIX)
+
+    def write(self, artifact: Path) -> None:
+        """Writes the record beside `artifact`."""
+        write_json(self.path_for(artifact), asdict(self))
+
+    @classmethod
+    def read(cls, artifact: Path) -> Provenance | None:
+        """The record beside `artifact`, or None where there is none.
+
+        Raises:
+            ArtifactError: A record is there but is not one.
+        """
+        path = cls.path_for(artifact)
+        if not path.exists():
+            return None
+        found = read_json(path)
+        try:
+            return cls(**found)
+        except TypeError as error:
+            raise ArtifactError(
+                f"{path} is not a provenance record ({error}). Re-run the stage that "
+                f"writes {artifact.name}."
+            ) from error
+
+
+def differences(old: Any, new: Any, name: str) -> list[str]:
+    """Says which values differ, as ``text.max_sen_len: 128 -> 256``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new}, key=str)
+        return [
+            line
+            for key in keys
+            for line in differences(old.get(key), new.get(key), f"{name}.{key}")
+        ]
+    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

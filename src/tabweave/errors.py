@@ -1,0 +1,101 @@
+"""The errors a user can meet, in one tree.
+
+    TabweaveError
+    ├── SchemaError     the data is not what the schema says
+    ├── ConfigError     a parameter is unknown, impossible or contradicts another
+    ├── TrainingError   training cannot start or go on
+    ├── ExportError     the exported file does not say what the model says
+    └── ArtifactError   a file of an earlier stage is missing, damaged or stale
+
+Every message says what is wrong, where, what was got, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TabweaveError(ValueError):
+    """Root of all errors that tabweave raises on purpose."""
+
+
+class SchemaError(TabweaveError, KeyError):
+    """The data is not what the schema says (columns, types, ids, labels)."""
+
+    def __str__(self) -> str:
+        # KeyError would show the message in quotes, with its newlines escaped.
+        return ValueError.__str__(self)
+
+
+class MissingDataError(SchemaError, FileNotFoundError):
+    """A data file that the configuration names, or implies, is not there."""
+
+
+class ConfigError(TabweaveError):
+    """A parameter is unknown, impossible, or contradicts another one."""
+
+
+class TrainingError(TabweaveError, RuntimeError):
+    """Training cannot start or cannot go on."""
+
+
+class ExportError(TabweaveError, RuntimeError):
+    """The exported file could not be written or does not match the model."""
+
+
+class ArtifactError(TabweaveError, RuntimeError):
+    """A file of an earlier stage is missing, damaged, foreign or stale."""
+
+
+class Problems:
+    """Collects what is wrong so that a user sees all of it at once.
+
+    Example:
+        >>> problems = Problems("2 things are wrong")
+        >>> problems.add("the first")
+        >>> bool(problems)
+        True
+    """
+
+    def __init__(self, title: str, limit: int = 30) -> None:
+        self.title = title
+        self.limit = limit
+        self.found: list[str] = []
+
+    def add(self, message: str) -> None:
+        """Notes one more problem."""
+        self.found.append(message)
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def __str__(self) -> str:
+        shown = [f"  - {message}" for message in self.found[: self.limit]]
+        if len(self.found) > self.limit:
+            shown.append(f"  - and {len(self.found) - self.limit} more")
+        return "\n".join([f"{self.title}:", *shown])
+
+    def raise_as(self, kind: type[TabweaveError]) -> None:
+        """Raises one error with every problem noted, if there is any."""
+        if self.found:
+            raise kind(str(self))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Gives ' Did you mean 'x'?' for a name close to a known one, else ''.
+
+    Example:
+        >>> did_you_mean("multimodal_brt", ["multimodal_bert", "bert"])
+        " Did you mean 'multimodal_bert'?"
+    """
+    candidates = list(known)
+    by_lower = {candidate.lower().strip(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(name.lower().strip(), list(by_lower), n=1)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """The repr of a value, cut: cell contents never fill a screen or a log."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

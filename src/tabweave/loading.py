@@ -1,0 +1,335 @@
+"""Reads the three splits into typed tables, or says everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabweave.errors import Problems, SchemaError, shorten
+from tabweave.schema import (
+    DataConfig,
+    DataSchema,
+    default_positive,
+    ordered_classes,
+)
+from tabweave.tables import RawTable, check_header
+
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+EXACT_INTEGERS = 2**24
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """Typed tables of all splits, their schema, and what was found on the way."""
+
+    tables: dict[str, pa.Table]
+    schema: DataSchema
+    report: dict[str, Any]
+
+
+def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
+    """Reads, types and checks every split.
+
+    Every row in is one row out, in the order of the file. Ids, categories, labels and
+    texts keep the characters that were written; numbers become float32.
+
+    Raises:
+        SchemaError: Anything does not fit; one error lists all that was found, in all
+            files.
+    """
+    problems = Problems("The data does not fit the configuration")
+    notes: list[dict[str, Any]] = []
+    tables: dict[str, pa.Table] = {}
+    for split, table in raw.items():
+        reader = _Reader(table, config, problems, notes)
+        try:
+            loaded = reader.read()
+        except SchemaError as error:
+            problems.add(str(error))
+            continue
+        if loaded is not None:
+            tables[split] = loaded
+    schema = _settle_schema(tables, config, raw, problems)
+    problems.raise_as(SchemaError)
+    assert schema is not None
+    return LoadedData(tables, schema, _report(raw, tables, schema, notes))
+
+
+@dataclass
+class _Reader:
+    """Turns one file into a typed table and notes what does not fit."""
+
+    source: RawTable
+    config: DataConfig
+    problems: Problems
+    notes: list[dict[str, Any]]
+    row: int = 0
+    bad: dict[str, list[str]] = field(default_factory=dict)
+    bad_count: Counter[str] = field(default_factory=Counter)
+    large_integers: Counter[str] = field(default_factory=Counter)
+
+    def read(self) -> pa.Table | None:
+        """The typed table, or None when something was noted."""
+        before = len(self.problems.found)
+        if not check_header(self.source, self.config.columns, self.problems):
+            return None
+        batches = [
+            self._typed(batch) for batch in self.source.batches(self.config.columns)
+        ]
+        table = pa.Table.from_batches(batches, schema=self._schema())
+        if table.num_rows == 0:
+            self.problems.add(
+                f"{self.source.path}: there are no rows below the header."
+            )
+        for reason, rows in self.bad.items():
+            count = self.bad_count[reason]
+            more = f" and {count - len(rows)} more" if count > len(rows) else ""
+            self.problems.add(f"{self.source.path}: {reason}: {'; '.join(rows)}{more}.")
+        self._check_ids(table)
+        for column, count in self.large_integers.items():
+            self.notes.append(
+                {
+                    "severity": "warning",
+                    "split": self.source.split,
+                    "column": column,
+                    "message": f"{count} values exceed 2^24 and lose digits as float32",
+                }
+            )
+        return table if len(self.problems.found) == before else None
+
+    def _schema(self) -> pa.Schema:
+        text = (self.config.id, self.config.label, *self.config.text)
+        return pa.schema(
+            [(name, pa.string()) for name in (*text, *self.config.categorical)]
+            + [(name, pa.float32()) for name in self.config.numeric]
+        )
+
+    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = []
+        for column in self._schema():
+            values = batch.column(batch.schema.get_field_index(column.name))
+            if column.name in self.config.numeric:
+                columns.append(self._number(column.name, values))
+            else:
+                columns.append(self._text(column.name, values))
+        self.row += batch.num_rows
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema())
+
+    def _note(self, reason: str, wrong: np.ndarray, values: pa.Array) -> None:
+        self.bad_count[reason] += len(wrong)
+        shown = self.bad.setdefault(reason, [])
+        for index in wrong[: max(0, SHOWN - len(shown))]:
+            # Row 1 is the first row below the header.
+            value = shorten(values[int(index)].as_py())
+            shown.append(f"row {self.row + int(index) + 1}: {value}")
+
+    def _text(self, name: str, values: pa.Array) -> pa.Array:
+        """Text exactly as written; null becomes the empty string, which is 'missing'."""
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if pa.types.is_floating(values.type):
+            found = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+            self._note(
+                f"column '{name}' holds floating-point numbers, but its role wants text; "
+                "write whole numbers or strings",
+                found[:SHOWN],
+                values,
+            )
+            return pa.array([""] * len(values), pa.string())
+        if not (
+            pa.types.is_string(values.type)
+            or pa.types.is_large_string(values.type)
+            or pa.types.is_integer(values.type)
+            or pa.types.is_boolean(values.type)
+            or pa.types.is_null(values.type)
+        ):
+            self._note(
+                f"column '{name}' has type {values.type}, but its role wants text",
+                np.arange(min(SHOWN, len(values))),
+                values,
+            )
+            return pa.array([""] * len(values), pa.string())
+        return pc.fill_null(values.cast(pa.string()), "")
+
+    def _number(self, name: str, values: pa.Array) -> pa.Array:
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = self._parse(name, values)
+        elif pa.types.is_boolean(values.type):
+            values = values.cast(pa.uint8())
+        elif not (
+            pa.types.is_integer(values.type)
+            or pa.types.is_floating(values.type)
+            or pa.types.is_decimal(values.type)
+            or pa.types.is_null(values.type)
+        ):
+            self._note(
+                f"numeric column '{name}' has type {values.type}",
+                np.arange(min(SHOWN, len(values))),
+                values,
+            )
+            return pa.nulls(len(values), pa.float32())
+        wide = values.cast(pa.float64())
+        wide = pc.if_else(pc.is_nan(wide), pa.scalar(None, pa.float64()), wide)
+        numbers = wide.to_numpy(zero_copy_only=False)
+        with np.errstate(over="ignore"):
+            narrow = numbers.astype(np.float32)
+        self._note_if(
+            f"numeric column '{name}' holds values that are infinite as float32",
+            np.isinf(narrow),
+            values,
+        )
+        large = (np.abs(numbers) > EXACT_INTEGERS) & (narrow != numbers)
+        if large.any():
+            self.large_integers[name] += int(large.sum())
+        return pa.array(narrow, pa.float32(), mask=np.isnan(narrow))
+
+    def _parse(self, name: str, values: pa.Array) -> pa.Array:
+        empty = pc.is_in(values, value_set=pa.array(["", *self.config.null_values]))
+        number = pc.fill_null(pc.match_substring_regex(values, NUMBER), False)
+        wrong = pc.and_not(pc.invert(number), pc.or_(empty, values.is_null()))
+        self._note_if(
+            f"numeric column '{name}' holds cells that are not numbers (declare them "
+            "under data.null_values if they mean 'missing')",
+            wrong.to_numpy(zero_copy_only=False),
+            values,
+        )
+        usable = pc.if_else(
+            pc.and_not(number, empty), values, pa.scalar(None, pa.string())
+        )
+        return usable.cast(pa.float64())
+
+    def _note_if(self, reason: str, wrong: np.ndarray, values: pa.Array) -> None:
+        found = np.flatnonzero(wrong)
+        if len(found):
+            self._note(reason, found, values)
+
+    def _check_ids(self, table: pa.Table) -> None:
+        ids = table[self.config.id].combine_chunks()
+        missing = np.flatnonzero(pc.equal(ids, "").to_numpy(zero_copy_only=False))
+        where = f"{self.source.path}: id column '{self.config.id}'"
+        if len(missing):
+            rows = [int(row) + 1 for row in missing[:SHOWN]]
+            self.problems.add(f"{where} is empty in {len(missing)} rows, first {rows}.")
+        counts = pc.value_counts(ids.filter(pc.not_equal(ids, "")))
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(repeated):
+            shown = [shorten(v.as_py()) for v in repeated.field("values")[:SHOWN]]
+            self.problems.add(
+                f"{where} must be unique, but {len(repeated)} ids repeat: "
+                f"{', '.join(shown)}."
+            )
+
+
+def _labels(table: pa.Table, name: str) -> dict[str, int]:
+    counts = pc.value_counts(table[name].combine_chunks())
+    return {v["values"]: v["counts"] for v in counts.to_pylist()}
+
+
+def _settle_schema(
+    tables: Mapping[str, pa.Table],
+    config: DataConfig,
+    raw: Mapping[str, RawTable],
+    problems: Problems,
+) -> DataSchema | None:
+    """Classes come from the configuration, or from train; every label must be one."""
+    if config.classes is None and "train" not in tables:
+        return None
+    found = {split: _labels(table, config.label) for split, table in tables.items()}
+    classes = config.classes or ordered_classes(set(found["train"]) - {""})
+    for split, counts in found.items():
+        path = raw[split].path
+        if "" in counts:
+            first = pc.index(tables[split][config.label], "").as_py() + 1
+            problems.add(
+                f"{path}: label column '{config.label}' is empty in {counts['']} rows, "
+                f"first row {first}."
+            )
+        unknown = sorted(set(counts) - {"", *classes})
+        if unknown:
+            source = "data.classes" if config.classes else "the labels of train"
+            problems.add(
+                f"{path}: labels {shorten(unknown, 200)} are not among {source}, "
+                f"{shorten(list(classes), 200)}."
+            )
+    seen = set(found.get("train", {})) - {""}
+    if "train" in found and len(seen) < 2:
+        problems.add(
+            f"{raw['train'].path}: train needs at least two classes in "
+            f"'{config.label}', but holds {sorted(seen)}."
+        )
+    if config.positive_label is not None and config.positive_label not in classes:
+        problems.add(
+            f"data.positive_label {config.positive_label!r} is not among the labels "
+            f"{list(classes)}."
+        )
+    if problems:
+        return None
+    return DataSchema(
+        id=config.id,
+        label=config.label,
+        text=config.text,
+        categorical=config.categorical,
+        numeric=config.numeric,
+        classes=classes,
+        positive_label=config.positive_label or default_positive(classes),
+    )
+
+
+def _report(
+    raw: Mapping[str, RawTable],
+    tables: Mapping[str, pa.Table],
+    schema: DataSchema,
+    notes: list[dict[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "schema": schema.model_dump(mode="json"),
+        "findings": [*notes, *_unseen(tables, schema)],
+        "splits": {
+            split: {
+                "file": raw[split].path.name,
+                "format": raw[split].format,
+                "rows": table.num_rows,
+                "classes": {
+                    label: _labels(table, schema.label).get(label, 0)
+                    for label in schema.classes
+                },
+                "missing": {name: _missing(table[name]) for name in schema.text}
+                | {name: _missing(table[name]) for name in schema.categorical}
+                | {name: table[name].null_count for name in schema.numeric},
+                "distinct": {
+                    name: pc.count_distinct(table[name]).as_py()
+                    for name in schema.categorical
+                },
+            }
+            for split, table in tables.items()
+        },
+    }
+
+
+def _missing(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(pc.equal(column, "")).as_py() or 0)
+
+
+def _unseen(
+    tables: Mapping[str, pa.Table], schema: DataSchema
+) -> Iterator[dict[str, Any]]:
+    """Categories of val and test that train never showed, per column."""
+    for split in (s for s in tables if s != "train"):
+        for name in schema.categorical:
+            known = pc.unique(tables["train"][name])
+            seen = pc.is_in(tables[split][name], value_set=known)
+            rows = int(pc.sum(pc.invert(seen)).as_py() or 0)
+            if rows:
+                yield {
+                    "severity": "info",
+                    "split": split,
+                    "column": name,
+                    "message": f"{rows} rows hold a category that train never showed",
+                }

@@ -1,0 +1,143 @@
+"""What the columns of a data set mean: the one description that every stage shares."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SPLITS = ("train", "val", "test")
+
+Task = Literal["binary", "multiclass"]
+
+
+class Parameters(BaseModel):
+    """Base of every parameter group: read once, never changed, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataConfig(Parameters):
+    """Parameter group ``data``: which columns there are and what they mean.
+
+    Columns are found by name, in any order; other columns of the files are left alone.
+    """
+
+    id: str
+    """Column that names a row; unique within a split."""
+    label: str
+    """Column to predict."""
+    text: tuple[str, ...] = ()
+    """Columns of free text; an empty cell is a missing text."""
+    categorical: tuple[str, ...] = ()
+    """Columns of categories, compared as text exactly as written ('00123' stays)."""
+    numeric: tuple[str, ...] = ()
+    """Columns of numbers, kept as float32."""
+    classes: tuple[str, ...] | None = None
+    """Allowed labels in their order; None takes the sorted labels of train."""
+    positive_label: str | None = None
+    """Label that precision, recall and average precision are about (binary tasks)."""
+    null_values: tuple[str, ...] = ("",)
+    """Cells of numeric columns that mean 'missing'; an empty cell always does."""
+    train_filename: str | None = None
+    """File of the train split; relative to the data folder, or to its train folder."""
+    val_filename: str | None = None
+    """File of the val split."""
+    test_filename: str | None = None
+    """File of the test split."""
+
+    @model_validator(mode="after")
+    def _columns_are_distinct(self) -> Self:
+        names = [self.id, self.label, *self.text, *self.categorical, *self.numeric]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"columns {repeated} have more than one role; give each column one of "
+                "id, label, text, categorical, numeric"
+            )
+        if not (self.text or self.categorical or self.numeric):
+            raise ValueError(
+                "no feature column is named; list at least one under text, categorical "
+                "or numeric"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_consistent(self) -> Self:
+        if self.classes is None:
+            return self
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(
+                f"classes {list(self.classes)} must be at least two distinct labels"
+            )
+        if self.positive_label is not None and self.positive_label not in self.classes:
+            raise ValueError(
+                f"positive_label {self.positive_label!r} is not among classes "
+                f"{list(self.classes)}"
+            )
+        return self
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """All feature columns."""
+        return (*self.text, *self.categorical, *self.numeric)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that have a role, id and label first."""
+        return (self.id, self.label, *self.features)
+
+
+class DataSchema(Parameters):
+    """Roles of the columns and the classes, as settled when train was read.
+
+    Example:
+        >>> schema = DataSchema(id="i", label="y", text=("t",), classes=("0", "1"),
+        ...                     positive_label="1")
+        >>> schema.task, schema.positive_index
+        ('binary', 1)
+    """
+
+    id: str
+    label: str
+    text: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    classes: tuple[str, ...] = Field(min_length=2)
+    positive_label: str
+
+    @property
+    def task(self) -> Task:
+        """Binary for two classes, else multiclass."""
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @property
+    def positive_index(self) -> int:
+        """Position of the positive label among the classes."""
+        return self.classes.index(self.positive_label)
+
+
+def ordered_classes(labels: set[str]) -> tuple[str, ...]:
+    """Labels in their order: by value when all are whole numbers, else as text.
+
+    Example:
+        >>> ordered_classes({"10", "9", "1"})
+        ('1', '9', '10')
+    """
+    try:
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    except ValueError:
+        return tuple(sorted(labels))
+
+
+def default_positive(classes: tuple[str, ...]) -> str:
+    """The label that is positive when the user names none: 1, true, or the last one.
+
+    Example:
+        >>> default_positive(("False", "True")), default_positive(("bad", "good"))
+        ('True', 'good')
+    """
+    for label in classes:
+        if label.lower() in ("1", "true"):
+            return label
+    return classes[-1]

@@ -1,0 +1,290 @@
+"""Tables on disk: a user's CSV, TSV and Parquet, and our typed Parquet and mapped Arrow.
+
+A user's file is read in blocks, by column name, and nothing is guessed: every cell of a
+CSV stays the text that was written. Our own files are handed around as small handles
+that pickle as a path, so that a second process maps the same pages.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from tabweave.artifacts import replacing
+from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
+
+TableFormat = Literal["tsv", "csv", "parquet"]
+FORMATS: tuple[str, ...] = get_args(TableFormat)
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+ROWS_PER_BATCH = 65_536
+CSV_BLOCK_BYTES = 16 << 20
+
+
+def format_of(path: Path) -> TableFormat | None:
+    """The format that a file name's ending says, or None."""
+    ending = path.name.strip().lower().rsplit(".", 1)[-1]
+    return next((f for f in get_args(TableFormat) if f == ending), None)
+
+
+def find_first_data_file(folder: Path) -> Path:
+    """The first file of a supported format in sorted order; markers are passed over.
+
+    Raises:
+        MissingDataError: The folder holds no such file.
+    """
+    folder = Path(folder)
+    names = (
+        sorted(p.name for p in folder.iterdir() if p.is_file())
+        if folder.is_dir()
+        else []
+    )
+    for name in names:
+        if format_of(Path(name)) and not name.startswith((".", "_")):
+            return folder / name
+    raise MissingDataError(
+        f"No supported data file (.tsv, .csv, .parquet) found in {folder}. It holds "
+        f"{names or 'nothing'}."
+    )
+
+
+def find_split_file(data_dir: Path, split: str, filename: str | None = None) -> Path:
+    """Finds the file of a split.
+
+    A named file wins; then the first supported file of ``<data_dir>/<split>/``; then
+    exactly one ``<data_dir>/<split>.{tsv,csv,parquet}``.
+
+    Raises:
+        MissingDataError: There is no such file; the message says where it was sought.
+        SchemaError: Several files claim to be the split.
+    """
+    data_dir = Path(data_dir)
+    if filename is not None:
+        tried = [data_dir / split / filename, data_dir / filename]
+        found = next((path for path in tried if path.is_file()), None)
+        if found is None:
+            raise MissingDataError(
+                f"data.{split}_filename names {filename!r}, but neither {tried[0]} nor "
+                f"{tried[1]} exists."
+            )
+        if format_of(found) is None:
+            raise SchemaError(
+                f"data.{split}_filename names {filename!r}, whose format is not known. "
+                "Supported endings: .tsv, .csv, .parquet."
+            )
+        return found
+    if (data_dir / split).is_dir():
+        return find_first_data_file(data_dir / split)
+    beside = [data_dir / f"{split}.{ending}" for ending in FORMATS]
+    there = [path for path in beside if path.is_file()]
+    if len(there) > 1:
+        raise SchemaError(
+            f"Several files claim to be the {split} split: {[p.name for p in there]} in "
+            f"{data_dir}. Keep one, or set data.{split}_filename."
+        )
+    if there:
+        return there[0]
+    raise MissingDataError(
+        f"No supported data file (.tsv, .csv, .parquet) found in {data_dir / split}, and "
+        f"no {split}.tsv, {split}.csv or {split}.parquet in {data_dir}. Set data_dir to "
+        "the folder of your files: kedro run --params=data_dir=<folder>."
+    )
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A user's file: knows its format, reads by column name, changes no cell."""
+
+    path: Path
+    split: str
+
+    @property
+    def format(self) -> TableFormat:
+        """The format of the file, by its ending."""
+        found = format_of(self.path)
+        if found is None:
+            raise SchemaError(
+                f"{self.path}: unknown format; use .tsv, .csv or .parquet."
+            )
+        return found
+
+    def columns(self) -> list[str]:
+        """The column names as written, in the order of the file.
+
+        Raises:
+            SchemaError: The file is empty, or is not a table.
+        """
+        if self.format == "parquet":
+            return list(self._open_parquet().schema_arrow.names)
+        try:
+            with open(self.path, encoding="utf-8-sig", newline="") as file:
+                header = next(csv.reader(file, delimiter=DELIMITERS[self.format]), None)
+        except UnicodeDecodeError as error:
+            raise SchemaError(
+                f"{self.path}: the header is not UTF-8 (byte {error.start}). Save the "
+                "file as UTF-8."
+            ) from error
+        except csv.Error as error:
+            raise SchemaError(
+                f"{self.path}: the header cannot be read ({error})."
+            ) from error
+        if not header:
+            raise SchemaError(f"{self.path}: the file is empty; it has no header.")
+        return header
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Record batches of the named columns, in file order; CSV cells are strings.
+
+        Raises:
+            SchemaError: A row does not fit the header, or the file is not UTF-8.
+        """
+        names = list(columns) if columns is not None else self.columns()
+        if self.format == "parquet":
+            yield from self._open_parquet().iter_batches(ROWS_PER_BATCH, columns=names)
+            return
+        header = self.columns()
+        try:
+            with pa_csv.open_csv(
+                self.path,
+                read_options=pa_csv.ReadOptions(
+                    block_size=CSV_BLOCK_BYTES, use_threads=False
+                ),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=DELIMITERS[self.format], newlines_in_values=True
+                ),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(header, pa.string()),
+                    include_columns=names,
+                    strings_can_be_null=False,
+                ),
+            ) as reader:
+                yield from reader
+        except pa.ArrowInvalid as error:
+            raise SchemaError(
+                f"{self.path}: cannot be read as {self.format} with "
+                f"{len(header)} columns: {shorten(str(error), 300)}"
+            ) from error
+
+    def _open_parquet(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self.path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise SchemaError(
+                f"{self.path}: is not a Parquet file ({error})."
+            ) from error
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A typed table of ours, as Parquet; read by column, whole or in batches."""
+
+    path: Path
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table, from the footer."""
+        return int(pq.read_metadata(self.path).num_rows)
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns, from the footer."""
+        return list(pq.read_schema(self.path).names)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The named columns as one table; all when none are named."""
+        return pq.read_table(
+            self.path, columns=None if columns is None else list(columns)
+        )
+
+    def batches(
+        self, columns: Sequence[str], rows: int = ROWS_PER_BATCH
+    ) -> Iterator[pa.RecordBatch]:
+        """Record batches of the named columns, in row order."""
+        with pq.ParquetFile(self.path) as file:
+            yield from file.iter_batches(rows, columns=list(columns))
+
+
+@dataclass(frozen=True)
+class ArrowFile:
+    """A table of ours as one Arrow IPC file, mapped into memory when it is used."""
+
+    path: Path
+
+    def open(self) -> pa.Table:
+        """The mapped table: pages are read when they are touched, and shared."""
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise SchemaError(
+                f"{self.path}: is not an Arrow file ({error})."
+            ) from error
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Writes a table as Parquet in one step."""
+    with replacing(path) as part:
+        pq.write_table(table, part, compression="zstd", row_group_size=ROWS_PER_BATCH)
+
+
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Writes a table as an Arrow IPC file with one record batch, in one step.
+
+    One record batch keeps every column one buffer, which is what is mapped later.
+    """
+    with (
+        replacing(path) as part,
+        pa.OSFile(str(part), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        for batch in table.combine_chunks().to_batches():
+            writer.write_batch(batch)
+
+
+def write_rows(
+    path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema
+) -> None:
+    """Writes batches in the format that the ending of `path` says, in one step."""
+    kind = format_of(path)
+    with replacing(path) as part:
+        if kind == "parquet":
+            with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            return
+        if kind is None:
+            raise SchemaError(f"{path}: unknown format; use .tsv, .csv or .parquet.")
+        options = pa_csv.WriteOptions(delimiter=DELIMITERS[kind])
+        with pa_csv.CSVWriter(str(part), schema, write_options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+
+def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> bool:
+    """Notes missing and repeated columns of a file; True when all wanted are there."""
+    from tabweave.errors import did_you_mean
+
+    present = table.columns()
+    before = len(problems.found)
+    repeated = sorted({name for name in present if present.count(name) > 1})
+    for name in repeated:
+        if name in wanted:
+            problems.add(f"{table.path}: column {name!r} appears more than once.")
+    for name in wanted:
+        if name not in present:
+            hint = did_you_mean(name, present)
+            problems.add(
+                f"{table.path}: Column '{name}' not found in dataset.{hint} The file has "
+                f"{shorten(present, 300)}."
+            )
+    if len(present) == 1 and len(wanted) > 1:
+        problems.add(
+            f"{table.path}: the whole header is one column, {shorten(present[0])}. Is the "
+            f"file delimited by something other than {DELIMITERS.get(table.format)!r}?"
+        )
+    return len(problems.found) == before
