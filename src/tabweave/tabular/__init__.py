@@ -1,0 +1,35 @@
+"""The table beside the text: imputation, risk tables and scaling, fitted on train."""
+
+from tabweave.tabular.category_counts import CategoryCounts, count_categories
+from tabweave.tabular.config import RiskSettings, TabularConfig
+from tabweave.tabular.features import (
+    FittedTabular,
+    feature_names,
+    fit_tabular,
+    fit_train_scaler,
+    train_features,
+    transform_features,
+)
+from tabweave.tabular.imputation import Imputer, fit_imputer
+from tabweave.tabular.risk_table import RiskTables, cross_fitted, fit_risk_tables
+from tabweave.tabular.scaling import Scaler, fit_scaler
+
+__all__ = [
+    "CategoryCounts",
+    "FittedTabular",
+    "Imputer",
+    "RiskSettings",
+    "RiskTables",
+    "Scaler",
+    "TabularConfig",
+    "count_categories",
+    "cross_fitted",
+    "feature_names",
+    "fit_imputer",
+    "fit_risk_tables",
+    "fit_scaler",
+    "fit_tabular",
+    "fit_train_scaler",
+    "train_features",
+    "transform_features",
+]
