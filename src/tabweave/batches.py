@@ -1,0 +1,260 @@
+"""From mapped tables to batches without padding.
+
+All chunks of a batch lie one after the other in one row of token ids. Any set of rows is
+gathered from the memory map with index arithmetic, without a Python loop over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from tabweave.errors import ArtifactError
+from tabweave.tables import ArrowFile
+
+LABEL, ROW_ID = "label", "id"
+
+
+@dataclass(frozen=True)
+class PackedText:
+    """The chunks of one text field of a batch, concatenated.
+
+    Shapes: T tokens, n chunks. A row has 0..n chunks; a chunk begins with [CLS] and ends
+    with [SEP].
+
+    Attributes:
+        ids: int64 [T], token ids.
+        positions: int64 [T], position of each token inside its chunk.
+        token_chunk: int64 [T], chunk of each token.
+        chunk_row: int64 [n], row of each chunk inside the batch.
+        lengths: Tokens of each chunk; a list, because ``Tensor.split`` wants one.
+        rows: Rows of the batch, those without text included.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    token_chunk: torch.Tensor
+    chunk_row: torch.Tensor
+    lengths: list[int]
+    rows: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """A copy on `device`."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=non_blocking)
+            for name in ("ids", "positions", "token_chunk", "chunk_row")
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a split, ready for a model.
+
+    Attributes:
+        texts: One entry per text field.
+        features: float32 [B, F], the scaled table.
+        labels: int64 [B].
+        index: int64 [B], row numbers in the split: predictions are put back by it.
+    """
+
+    texts: tuple[PackedText, ...]
+    features: torch.Tensor
+    labels: torch.Tensor
+    index: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all text fields."""
+        return sum(len(text.ids) for text in self.texts)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """A copy on `device`."""
+        return replace(
+            self,
+            texts=tuple(text.to(device, non_blocking) for text in self.texts),
+            features=self.features.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+        )
+
+
+def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """[start0, start0+1, .., start0+length0-1, start1, ..] without a loop."""
+    before = np.cumsum(length) - length
+    return np.repeat(start - before, length) + np.arange(length.sum())
+
+
+class TokenColumn:
+    """The token ids of one text field, as views of the mapped file."""
+
+    def __init__(self, column: Any) -> None:
+        if column.num_chunks > 1:
+            raise ArtifactError(
+                "A token table must be one record batch: joining several would copy it "
+                "into memory. Re-run the text stage."
+            )
+        if column.num_chunks == 0:
+            empty = np.zeros(1, np.int64)
+            self.row_offsets, self.chunk_offsets = empty, empty
+            self.tokens = np.zeros(0, np.int32)
+            return
+        rows = column.chunk(0)
+        self.row_offsets = rows.offsets.to_numpy()
+        self.chunk_offsets = rows.values.offsets.to_numpy()
+        self.tokens = rows.values.values.to_numpy()
+
+    def token_counts(self) -> np.ndarray:
+        """Tokens of every row, special tokens included."""
+        return np.diff(self.chunk_offsets[self.row_offsets])
+
+    def gather(self, index: np.ndarray) -> PackedText:
+        """The chunks of the rows `index`, packed."""
+        first = self.row_offsets[index]
+        count = self.row_offsets[index + 1] - first
+        chunk = _ranges(first, count)
+        start = self.chunk_offsets[chunk]
+        length = self.chunk_offsets[chunk + 1] - start
+        ids = self.tokens[_ranges(start, length)].astype(np.int64)
+        return PackedText(
+            ids=torch.from_numpy(ids),
+            positions=torch.from_numpy(_ranges(np.zeros_like(start), length)),
+            token_chunk=torch.from_numpy(np.repeat(np.arange(len(length)), length)),
+            chunk_row=torch.from_numpy(np.repeat(np.arange(len(index)), count)),
+            lengths=length.tolist(),
+            rows=len(index),
+        )
+
+
+class Rows(torch.utils.data.Dataset[Batch]):
+    """The rows of one split: tokens of the chosen fields and the feature table.
+
+    Pickles as paths, so that another process maps the same pages.
+    """
+
+    def __init__(
+        self, tokens: ArrowFile, features: ArrowFile, fields: Sequence[str]
+    ) -> None:
+        self.token_file, self.feature_file = tokens, features
+        self.fields = tuple(fields)
+        text, table = tokens.open(), features.open()
+        if fields and text.num_rows != table.num_rows:
+            raise ArtifactError(
+                f"{tokens.path} has {text.num_rows} rows and {features.path} has "
+                f"{table.num_rows}. They come from different runs: re-run the text and "
+                "tabular stages."
+            )
+        missing = [name for name in self.fields if name not in text.column_names]
+        if missing:
+            raise ArtifactError(
+                f"{tokens.path} has no text field {missing}; it has {text.column_names}. "
+                "Re-run the text stage."
+            )
+        self.columns = [TokenColumn(text[name]) for name in self.fields]
+        self.feature_names = [n for n in table.column_names if n not in (ROW_ID, LABEL)]
+        self.labels = table[LABEL].to_numpy()
+        self.ids = table[ROW_ID]
+        values = [table[name].to_numpy() for name in self.feature_names]
+        self.features = (
+            np.stack(values, axis=1).astype(np.float32, copy=False)
+            if values
+            else np.zeros((table.num_rows, 0), np.float32)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rows, (self.token_file, self.feature_file, self.fields)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.batch(np.array([index]))
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        """A whole batch at once: what a DataLoader calls for a batch of indices."""
+        return self.batch(np.asarray(index))
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """The rows `index` as one batch."""
+        return Batch(
+            texts=tuple(column.gather(index) for column in self.columns),
+            features=torch.from_numpy(self.features[index]),
+            labels=torch.from_numpy(self.labels[index]),
+            index=torch.from_numpy(index),
+        )
+
+    def token_counts(self) -> np.ndarray:
+        """Tokens of every row over all text fields; zeros when there is no text."""
+        total = np.zeros(len(self), np.int64)
+        for column in self.columns:
+            total += column.token_counts()
+        return total
+
+
+def as_is(batch: Any) -> Any:
+    """The collate function: a batch is gathered whole, there is nothing to collate."""
+    return batch
+
+
+class ShuffledBatches(Sampler[list[int]]):
+    """Batches of row numbers whose order is a function of seed and epoch alone.
+
+    Every row occurs once per epoch; the last batch may be smaller. `start` skips batches
+    that an interrupted epoch has already used.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return (self.rows + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # A DataLoader with workers calls this twice per epoch: no side effects.
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(self.rows)
+        for number in range(self.start, len(self)):
+            at = number * self.batch_size
+            yield order[at : at + self.batch_size].tolist()
+
+
+class SortedBatches(Sampler[list[int]]):
+    """All rows once, longest first: for prediction, where the order does not matter."""
+
+    def __init__(self, counts: np.ndarray, batch_size: int) -> None:
+        self.order = np.argsort(-counts, kind="stable")
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return (len(self.order) + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for at in range(0, len(self.order), self.batch_size):
+            yield self.order[at : at + self.batch_size].tolist()
+
+
+def pad(text: PackedText, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same chunks padded: ids and mask, int64 [B, C, S].
+
+    C and S are the largest counts of the batch, at least 1; a missing chunk is all
+    padding.
+    """
+    per_row = torch.bincount(text.chunk_row, minlength=text.rows)
+    chunks = max(1, int(per_row.max()) if text.rows else 1)
+    length = max([1, *text.lengths])
+    ids = torch.full((text.rows, chunks, length), pad_id, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    first = torch.cumsum(per_row, 0) - per_row
+    chunk = torch.arange(len(text.lengths)) - first[text.chunk_row]
+    where = (text.chunk_row[text.token_chunk], chunk[text.token_chunk], text.positions)
+    ids[where] = text.ids
+    mask[where] = 1
+    return ids, mask

@@ -1,0 +1,152 @@
+"""Builds, saves and loads models: a description and weights, never code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tabweave.artifacts import read_json, replacing_folder, write_json
+from tabweave.errors import ArtifactError, ConfigError
+from tabweave.models.classifier import Classifier
+from tabweave.models.config import ModelConfig, ModelSpec, TextFieldSpec
+from tabweave.models.text_encoders import (
+    pretrained_encoder_config,
+    scratch_encoder_config,
+)
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """A text field as the text stage left it: what a model needs to know of it."""
+
+    name: str
+    encoder: str
+    vocabulary_size: int
+    pad_id: int
+    max_sen_len: int
+    max_total_chunks: int
+
+
+def choose_fields(config: ModelConfig, fields: Sequence[TextInput]) -> list[TextInput]:
+    """The text fields that an architecture takes.
+
+    Raises:
+        ConfigError: There are more or fewer fields than it takes.
+    """
+    wanted = config.architecture.fields
+    if wanted == 0:
+        return []
+    if wanted is not None and len(fields) != wanted:
+        names = [field.name for field in fields]
+        raise ConfigError(
+            f"model.model_class {config.model_class!r} takes {wanted} text field"
+            f"{'s' if wanted > 1 else ''}, but text.fields gives {len(fields)}: {names}. "
+            "List the fields you want under text.fields (several columns can be joined "
+            "into one field), or choose another model_class."
+        )
+    return list(fields)
+
+
+def describe_model(
+    config: ModelConfig,
+    fields: Sequence[TextInput],
+    features: Sequence[str],
+    classes: Sequence[str],
+) -> ModelSpec:
+    """The full description of the model that the parameters ask for.
+
+    Raises:
+        ConfigError: The parts do not fit together, or an encoder cannot be found.
+    """
+    parts = config.architecture
+    if parts.text == "none" and not features:
+        raise ConfigError(
+            f"model.model_class {config.model_class!r} reads only the table, but there is "
+            "no categorical or numeric column. Name some under data, or choose another "
+            "model_class."
+        )
+    text = tuple(
+        TextFieldSpec(
+            name=field.name,
+            max_sen_len=field.max_sen_len,
+            max_total_chunks=field.max_total_chunks,
+            pad_id=field.pad_id,
+            encoder=_encoder_config(config, field),
+        )
+        for field in choose_fields(config, fields)
+    )
+    return ModelSpec(
+        model=config,
+        text=text,
+        features=tuple(features) if parts.table else (),
+        classes=tuple(classes),
+    )
+
+
+def _encoder_config(config: ModelConfig, field: TextInput) -> dict[str, object]:
+    if field.encoder == "scratch":
+        return scratch_encoder_config(
+            config.scratch, field.vocabulary_size, field.max_sen_len, field.pad_id
+        )
+    found = pretrained_encoder_config(field.encoder, field.max_sen_len)
+    if found["vocab_size"] < field.vocabulary_size:
+        raise ConfigError(
+            f"The tokenizer of text field {field.name!r} has {field.vocabulary_size} "
+            f"tokens, but the encoder {field.encoder!r} knows {found['vocab_size']}. "
+            "tokenizer.json and config.json of that folder do not belong together."
+        )
+    return found
+
+
+def build_model(spec: ModelSpec, encoders: Sequence[str] | None = None) -> Classifier:
+    """A new model; with `encoders`, its text encoders take pretrained weights.
+
+    Args:
+        spec: The description.
+        encoders: Per text field a folder or hub id, or "scratch" for random weights.
+
+    Raises:
+        ConfigError: Pretrained weights cannot be loaded.
+    """
+    model = Classifier(spec)
+    sources = encoders or ["scratch"] * len(spec.text)
+    for encoder, source in zip(model.text_encoders, sources, strict=True):
+        if source != "scratch":
+            encoder.load_pretrained(source)
+    return model
+
+
+def save_model(model: Classifier, folder: Path) -> None:
+    """Writes ``model.safetensors`` and ``config.json``, both or none."""
+    weights = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    with replacing_folder(folder) as part:
+        save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+        write_json(part / CONFIG, model.spec.model_dump(mode="json"))
+
+
+def load_model(folder: Path) -> Classifier:
+    """Reads a model that `save_model` wrote; no code of the folder is run.
+
+    Raises:
+        ArtifactError: A file is missing, damaged, or does not fit the other.
+    """
+    folder = Path(folder)
+    try:
+        model = Classifier(ModelSpec(**read_json(folder / CONFIG)))
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (ValidationError, SafetensorError, FileNotFoundError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{folder} does not hold a whole model: {error}. Re-run: kedro run "
+            "--pipelines=train"
+        ) from error
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Training: one LightningModule around a plain model, started once per run."""

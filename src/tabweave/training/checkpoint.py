@@ -1,0 +1,88 @@
+"""Checkpoints: written whole or not at all, loaded as plain tensors and numbers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from tabweave.artifacts import write_bytes
+from tabweave.errors import ArtifactError, TrainingError
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+MODEL_PREFIX = "model."
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Writes under a temporary name and renames: a full disk leaves the old file."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,
+    ) -> None:
+        """Saves in one step."""
+        write_bytes(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+def checkpoint_callback(folder: Path, metric: str, mode: str) -> ModelCheckpoint:
+    """Keeps the best checkpoint by `metric` and the last one."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename="{epoch}-{step}",
+        monitor=metric,
+        mode=mode,
+        save_top_k=1,
+        save_last=True,
+        save_on_train_epoch_end=False,
+    )
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Removes the checkpoints of an earlier run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.ckpt"):
+        file.unlink()
+
+
+def link_best(folder: Path, best: str) -> Path:
+    """Makes ``best.ckpt`` a relative link to the best checkpoint, or a copy.
+
+    Raises:
+        TrainingError: Training ended without a checkpoint.
+    """
+    if not best:
+        raise TrainingError(
+            "Training ended before the first validation, so there is no checkpoint. Lower "
+            "training.val_check_interval or raise training.max_epochs."
+        )
+    link = folder / BEST
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(Path(best).name)
+    except OSError:  # a file system without links
+        shutil.copyfile(best, link)
+    return link
+
+
+def model_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of the plain model inside a checkpoint; no code is run.
+
+    Raises:
+        ArtifactError: The file is not a checkpoint of a tabweave model.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:
+        raise ArtifactError(f"{path} is not a whole checkpoint: {error}") from error
+    return {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in state.items()
+        if name.startswith(MODEL_PREFIX)
+    }
