@@ -1,0 +1,22 @@
+"""What is exported and how far it may differ. Needs no torch."""
+
+from __future__ import annotations
+
+from pydantic import PositiveFloat, PositiveInt
+
+from tabweave.schema import Parameters
+
+
+class ExportConfig(Parameters):
+    """Parameter group ``export``: names in the ONNX file and the parity gate."""
+
+    text_input_ids_key: str = "input_ids"
+    """Name of the token id input; further text fields get ``<field>_`` before it."""
+    text_attention_mask_key: str = "attention_mask"
+    """Name of the mask input."""
+    parity_rows: PositiveInt = 256
+    """Rows of val that are compared with PyTorch, at every batch size."""
+    parity_batch_sizes: tuple[PositiveInt, ...] = (1, 7, 32)
+    """Rows per call in the comparison."""
+    parity_tolerance: PositiveFloat = 1e-5
+    """Largest difference of a probability from PyTorch in fp32."""

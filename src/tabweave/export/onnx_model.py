@@ -1,0 +1,224 @@
+"""model.onnx: token ids and features in, probabilities out, proven equal to PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import Dim
+
+from tabweave.batches import Batch, Rows, pad
+from tabweave.errors import ExportError
+from tabweave.export.config import ExportConfig
+from tabweave.models.classifier import Classifier, PaddedClassifier
+from tabweave.models.config import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+OPSETS = (23, 20)
+OUTPUT, TABLE = "probabilities", "tab"
+FAILED = "Failed to export model to ONNX"
+_CHECK = """
+import sys, onnx
+onnx.checker.check_model(sys.argv[1], full_check=True)
+"""
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """An exported model and the proof that it says what PyTorch says."""
+
+    model: bytes
+    report: dict[str, Any]
+
+
+def input_names(spec: ModelSpec, config: ExportConfig) -> list[str]:
+    """Names of the graph's inputs, in order."""
+    names: list[str] = []
+    for number, field in enumerate(spec.text):
+        prefix = f"{field.name}_" if number else ""
+        names.append(f"{prefix}{config.text_input_ids_key}")
+        names.append(f"{prefix}{config.text_attention_mask_key}")
+    return [*names, TABLE] if spec.features else names
+
+
+def padded_inputs(batch: Batch, spec: ModelSpec) -> list[torch.Tensor]:
+    """Ids and mask per text field, then the features, as the graph takes them."""
+    inputs: list[torch.Tensor] = []
+    for text, field in zip(batch.texts, spec.text, strict=True):
+        inputs.extend(pad(text, field.pad_id))
+    return [*inputs, batch.features] if spec.features else inputs
+
+
+def _dynamic_shapes(spec: ModelSpec) -> tuple[Any, ...]:
+    batch = Dim("batch")
+    shapes: list[dict[int, Any]] = []
+    for number, field in enumerate(spec.text):
+        suffix = str(number or "")
+        text = {
+            0: batch,
+            1: Dim(f"chunks{suffix}", max=field.max_total_chunks),
+            2: Dim(f"seq{suffix}", max=field.max_sen_len),
+        }
+        shapes += [text, dict(text)]
+    if spec.features:
+        shapes.append({0: batch})
+    return (tuple(shapes),)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its steps and warns about its own internals."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _sample(spec: ModelSpec) -> list[torch.Tensor]:
+    """Inputs to trace with: two rows, two chunks where a row may have them."""
+    inputs: list[torch.Tensor] = []
+    for field in spec.text:
+        shape = (2, min(2, field.max_total_chunks), min(8, field.max_sen_len))
+        # Two tensors, not one twice: the exporter takes equal objects for one input.
+        inputs.append(torch.ones(shape, dtype=torch.int64))
+        inputs.append(torch.ones(shape, dtype=torch.int64))
+    return [*inputs, torch.zeros(2, len(spec.features))] if spec.features else inputs
+
+
+def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
+    """Writes the graph to `path`; returns the opset it was written with.
+
+    Raises:
+        ExportError: No opset works, or the checker refuses the file.
+    """
+    padded = PaddedClassifier(model).eval()
+    failures: list[str] = []
+    for opset in OPSETS:
+        try:
+            with _quiet():
+                program = torch.onnx.export(
+                    padded,
+                    tuple(_sample(model.spec)),
+                    dynamo=True,
+                    verbose=False,
+                    opset_version=opset,
+                    input_names=input_names(model.spec, config),
+                    output_names=[OUTPUT],
+                    dynamic_shapes=_dynamic_shapes(model.spec),
+                )
+                assert program is not None
+                program.save(path, external_data=False)
+            check_onnx_file(path)
+        # The exporter raises dozens of kinds of errors, all of which mean the same.
+        except Exception as error:  # noqa: BLE001
+            failures.append(f"opset {opset}: {type(error).__name__}: {error}")
+            continue
+        return opset
+    raise ExportError(f"{FAILED}. " + " | ".join(failures))
+
+
+def check_onnx_file(path: Path) -> None:
+    """Runs the ONNX checker in a process of its own, since it can crash.
+
+    Raises:
+        ExportError: The checker refuses the file, or dies.
+    """
+    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+        [sys.executable, "-c", _CHECK, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ExportError(
+            f"The ONNX checker ended with {done.returncode}: {done.stderr[-2000:]}"
+        )
+
+
+def export_model(model: Classifier, val: Rows, config: ExportConfig) -> OnnxExport:
+    """Exports, checks and compares with PyTorch on rows of val.
+
+    Raises:
+        ExportError: Anything fails; nothing is then written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        opset = export_onnx(model, config, path)
+        content = path.read_bytes()
+    report = compare_with_pytorch(content, model, val, config)
+    return OnnxExport(content, {"opset": opset, "bytes": len(content), **report})
+
+
+def compare_with_pytorch(
+    content: bytes, model: Classifier, val: Rows, config: ExportConfig
+) -> dict[str, Any]:
+    """Largest difference of a probability on rows of val, per batch size.
+
+    The reference is the packed model that training used, in fp32, all rows at once; so
+    padding, batch size and export are all inside the comparison.
+
+    Raises:
+        ExportError: A difference is larger than the tolerance, or not finite.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+    expected_names = input_names(model.spec, config)
+    if names != expected_names:
+        raise ExportError(f"{FAILED}: its inputs are {names}, not {expected_names}.")
+    index = np.arange(min(config.parity_rows, len(val)))
+    with torch.inference_mode():
+        expected = torch.softmax(model.eval()(val.batch(index)), 1).numpy()
+    differences: dict[str, float] = {}
+    for size in config.parity_batch_sizes:
+        got = np.concatenate(
+            [
+                _run(session, names, padded_inputs(val.batch(part), model.spec))
+                for part in np.split(index, range(size, len(index), size))
+            ]
+        )
+        differences[str(size)] = float(np.abs(got - expected).max())
+    worst = max(differences.values())
+    if not worst <= config.parity_tolerance:
+        raise ExportError(
+            f"{FAILED}: its probabilities differ from PyTorch by up to {worst:.2e} on "
+            f"{len(index)} rows of val (by batch size: {differences}); allowed is "
+            f"{config.parity_tolerance:.0e}."
+        )
+    return {
+        "rows": len(index),
+        "tolerance": config.parity_tolerance,
+        "largest_difference": worst,
+        "largest_difference_by_batch_size": differences,
+        "inputs": names,
+        "outputs": [node.name for node in session.get_outputs()],
+    }
+
+
+def _run(
+    session: Any,
+    names: Sequence[str],
+    inputs: Sequence[torch.Tensor],
+) -> np.ndarray:
+    feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    return np.asarray(session.run([OUTPUT], feed)[0])
