@@ -1,0 +1,151 @@
+"""The commands: `kedro run` with errors that fit one screen, and `tabweave init`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.startup import bootstrap_project
+from kedro.io.core import DatasetError
+from kedro.utils import find_kedro_project
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from tabweave.hooks import own_error
+
+EXTRAS = {
+    "train": (
+        "torch",
+        "lightning",
+        "transformers",
+        "torchmetrics",
+        "safetensors",
+        "onnx",
+    ),
+    "viz": ("kedro_viz",),
+}
+
+
+@click.group(name="tabweave")
+def cli() -> None:
+    """Train, judge and ship classifiers on rows that hold text and a table together."""
+
+
+def _one_screen(error: Exception) -> str | None:
+    """The message for an error that a user can mend; None for one that is ours."""
+    ours = own_error(error)
+    if ours is not None:
+        return str(ours)
+    if isinstance(error, OmegaConfBaseException | YAMLError):
+        return f"The configuration cannot be read: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_extra(error)
+    if isinstance(error, DatasetError):
+        return str(error)
+    if isinstance(error, ValueError) and "pipeline" in str(error).lower():
+        return _unknown_pipeline(str(error))
+    return None
+
+
+def _unknown_pipeline(message: str) -> str:
+    from kedro.framework.project import pipelines
+
+    known = ", ".join(name for name in pipelines if name != "__default__")
+    return f"{message}\nPipelines: {known}; without --pipelines all stages run."
+
+
+def _missing_extra(error: ModuleNotFoundError) -> str | None:
+    for extra, modules in EXTRAS.items():
+        if (error.name or "").split(".")[0] in modules:
+            return (
+                f"{error.name} is not installed. This stage needs the extra "
+                f"'{extra}': pip install 'tabweave[{extra}]'"
+            )
+    return None
+
+
+@contextmanager
+def one_screen_errors() -> Iterator[None]:
+    """Turns an error that a user can mend into one screen and exit code 1.
+
+    Any other error keeps its traceback: it is ours to mend.
+    """
+    try:
+        yield
+    except click.ClickException:
+        raise
+    except Exception as error:
+        message = _one_screen(error)
+        if message is None:
+            raise
+        raise click.ClickException(message) from error
+
+
+def _run(**options: Any) -> dict[str, Any]:
+    # The old spelling stays welcome and gives no warning.
+    if options["pipeline"] and not options["pipelines"]:
+        options["pipelines"], options["pipeline"] = [options["pipeline"]], None
+    with one_screen_errors():
+        result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
+    return result
+
+
+cli.add_command(
+    click.Command("run", params=kedro_run.params, callback=_run, help=kedro_run.help)
+)
+
+
+@cli.command()
+@click.option("--data", "data_dir", required=True, help="Folder of your files.")
+@click.option("--label", required=True, help="Column to predict.")
+@click.option("--text", required=True, multiple=True, help="Text column; repeatable.")
+@click.option("--id", "id_column", help="Column that names a row; found if left out.")
+@click.option("--name", help="Name of the environment; by default that of the folder.")
+def init(
+    data_dir: str,
+    label: str,
+    text: tuple[str, ...],
+    id_column: str | None,
+    name: str | None,
+) -> None:
+    """Write a commented conf/<name>/ for your own train, val and test files."""
+    from tabweave.project_setup import infer_roles, write_environment
+
+    root = project_root()
+    folder = Path(data_dir)
+    name = name or folder.resolve().name
+    with one_screen_errors():
+        roles = infer_roles(folder, label=label, text=text, id_column=id_column)
+        # The project root is where relative folders count from.
+        given = data_dir if (root / data_dir).is_dir() else str(folder.resolve())
+        written = write_environment(root / "conf", name, given, roles)
+    for path in written:
+        click.echo(f"wrote {path.relative_to(root)}")
+    click.echo(f"Read it, then run: kedro run --env={name}")
+
+
+def project_root() -> Path:
+    """The root of the Kedro project around the current folder.
+
+    Raises:
+        click.ClickException: There is none.
+    """
+    root = find_kedro_project(Path.cwd())
+    if root is None:
+        raise click.ClickException(
+            "This is not inside a tabweave project: no pyproject.toml with [tool.kedro] "
+            "in this folder or above. Change into the project's folder."
+        )
+    return Path(root)
+
+
+def main() -> None:
+    """Entry point of the `tabweave` command."""
+    root = find_kedro_project(Path.cwd())
+    if root is not None:
+        bootstrap_project(Path(root))
+    cli()

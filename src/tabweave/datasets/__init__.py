@@ -1,0 +1,1 @@
+"""Kedro I/O: the only place that opens files for a pipeline."""

@@ -1,0 +1,170 @@
+"""Catalog entries for everything that is not a table."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from kedro.io.core import DatasetError
+from kedro_datasets._typing import ImagePreview, JSONPreview
+
+from tabweave.artifacts import (
+    dump_json,
+    read_json,
+    replacing,
+    replacing_folder,
+    write_bytes,
+    write_json,
+)
+from tabweave.datasets.base import FileDataset
+from tabweave.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tabweave.models.classifier import Classifier
+
+DPI = 150
+
+
+class JsonDataset(FileDataset[Any, Any]):
+    """Plain values as JSON: sorted keys, no NaN."""
+
+    def load(self) -> Any:
+        """The values."""
+        return read_json(self.path)
+
+    def save(self, data: Any) -> None:
+        """Writes the values in one step."""
+        write_json(self.path, data)
+
+    def preview(self) -> JSONPreview:
+        """The values, for kedro-viz."""
+        return JSONPreview(dump_json(read_json(self.path)))
+
+
+class TokenizersDataset(FileDataset[dict[str, str], dict[str, str]]):
+    """``<field>/tokenizer.json`` per text field; loads as field -> JSON text."""
+
+    def load(self) -> dict[str, str]:
+        """Field -> content of its tokenizer.json."""
+        files = sorted(self.path.glob("*/tokenizer.json"))
+        return {f.parent.name: f.read_text(encoding="utf-8") for f in files}
+
+    def save(self, data: dict[str, str]) -> None:
+        """Writes all fields, or none."""
+        with replacing_folder(self.path) as part:
+            for field, content in data.items():
+                (part / field).mkdir()
+                (part / field / "tokenizer.json").write_text(content, encoding="utf-8")
+
+
+class ModelDataset(FileDataset["Classifier", "Classifier"]):
+    """``model.safetensors`` and ``config.json``: weights and a description, no code."""
+
+    def load(self) -> Classifier:
+        """The model, ready to predict."""
+        from tabweave.models import load_model
+
+        return load_model(self.path)
+
+    def save(self, data: Classifier) -> None:
+        """Writes both files, or none."""
+        from tabweave.models import save_model
+
+        save_model(data, self.path)
+
+
+class OnnxDataset(FileDataset[bytes, bytes]):
+    """One ONNX file."""
+
+    def load(self) -> bytes:
+        """Its bytes: a session made from bytes follows no external reference."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"{self.path} does not exist. Run: kedro run --pipelines=export"
+            ) from error
+
+    def save(self, data: bytes) -> None:
+        """Writes it in one step."""
+        write_bytes(self.path, lambda file: file.write(data))
+
+
+class FigureDataset(FileDataset["Figure", bytes]):
+    """A matplotlib figure as PNG."""
+
+    def load(self) -> bytes:
+        """The PNG."""
+        return self.path.read_bytes()
+
+    def save(self, data: Figure) -> None:
+        """Draws it in one step; no date or version in the file."""
+        with replacing(self.path) as part:
+            data.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+
+    def preview(self) -> ImagePreview:
+        """The picture, for kedro-viz."""
+        return ImagePreview(base64.b64encode(self.path.read_bytes()).decode())
+
+
+class FolderDataset(FileDataset[Any, Path]):
+    """A folder that a node fills itself while it runs, such as checkpoints."""
+
+    def load(self) -> Path:
+        """The path of the folder, which exists from now on."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self.path
+
+    def save(self, data: Any) -> None:
+        """Refuses: the node that fills the folder has written it already."""
+        raise DatasetError(f"{self.path} is filled by the node that uses it.")
+
+
+class TensorBoardDataset(FileDataset[dict[str, Any], Path]):
+    """Scalars and figures as TensorBoard events, the figures as PNG files beside them."""
+
+    def load(self) -> Path:
+        """The folder."""
+        return self.path
+
+    def save(self, data: dict[str, Any]) -> None:
+        """Replaces the events and figures of the last evaluation.
+
+        Args:
+            data: ``scalars`` name -> number or None, ``figures`` name -> figure.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        for old in self.path.glob("events.out.tfevents.*"):
+            old.unlink()
+        writer = SummaryWriter(str(self.path))
+        try:
+            for name, value in data["scalars"].items():
+                if value is not None:
+                    writer.add_scalar(name, value, 0)
+            for name, figure in data["figures"].items():
+                content = io.BytesIO()
+                figure.savefig(
+                    content, format="png", dpi=DPI, metadata={"Software": None}
+                )
+                png = content.getvalue()
+                write_bytes(self.path / f"{name}.png", partial(_write, png))
+                writer.add_image(name, _pixels(png), 0, dataformats="HWC")
+        finally:
+            writer.close()
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _pixels(png: bytes) -> Any:
+    from matplotlib.image import imread
+
+    return (imread(io.BytesIO(png), format="png")[..., :3] * 255).astype("uint8")

@@ -1,0 +1,199 @@
+"""Catalog entries for tables: a user's file, typed Parquet, mapped Arrow, scored rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from kedro.io.core import DatasetError
+from kedro_datasets._typing import TablePreview
+
+from tabweave.datasets.base import FileDataset
+from tabweave.evaluation.predictions import scored_batches
+from tabweave.tables import (
+    FORMATS,
+    ArrowFile,
+    RawTable,
+    TableFile,
+    find_split_file,
+    write_arrow,
+    write_parquet,
+    write_rows,
+)
+
+PREVIEW_CHARACTERS = 120
+
+
+def _preview(table: pa.Table) -> TablePreview:
+    """The first rows as kedro-viz wants them, long cells cut."""
+    rows = [
+        [_short(column[row].as_py()) for column in table.columns]
+        for row in range(table.num_rows)
+    ]
+    return TablePreview(
+        {"index": list(range(len(rows))), "columns": table.column_names, "data": rows}
+    )
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, int | float | bool) or value is None:
+        return value
+    text = str(value)
+    return text if len(text) <= PREVIEW_CHARACTERS else f"{text[:PREVIEW_CHARACTERS]}…"
+
+
+class RawTableDataset(FileDataset[pa.Table, RawTable]):
+    """The user's file of one split, found by the lookup rule, never changed.
+
+    Args:
+        path: The data folder.
+        split: train, val or test.
+        filename: A file that wins over the rule.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        split: str,
+        filename: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(path=path, metadata=metadata)
+        self._split, self._filename = split, filename
+
+    @property
+    def path(self) -> Path:
+        """The file that the rule finds now."""
+        return find_split_file(self._path, self._split, self._filename)
+
+    def load(self) -> RawTable:
+        """A handle that reads by column."""
+        return RawTable(self.path, self._split)
+
+    def save(self, data: pa.Table) -> None:
+        """Refuses: a user's files are read only."""
+        raise DatasetError(
+            f"{self._path} holds the user's files; they are never written."
+        )
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows of the file."""
+        for batch in self.load().batches():
+            return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
+        return TablePreview({"index": [], "columns": [], "data": []})
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._path), "split": self._split}
+
+    def _exists(self) -> bool:
+        try:
+            return self.path.is_file()
+        except ValueError:
+            return False
+
+
+class DemoTableDataset(FileDataset[pa.Table, RawTable]):
+    """A fabricated file of one split: the only raw files that we write ourselves."""
+
+    def load(self) -> RawTable:
+        """A handle that reads by column."""
+        return RawTable(self.path, self.path.parent.name)
+
+    def save(self, data: pa.Table) -> None:
+        """Writes the rows in the format that the ending of the path says."""
+        write_rows(self.path, iter(data.to_batches()), data.schema)
+
+
+class TypedTableDataset(FileDataset[pa.Table, TableFile]):
+    """A typed table as Parquet; loads as a handle that reads by column."""
+
+    def load(self) -> TableFile:
+        """A handle that reads by column."""
+        return TableFile(self.path)
+
+    def save(self, data: pa.Table) -> None:
+        """Writes the table in one step."""
+        write_parquet(self.path, data)
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows."""
+        table = TableFile(self.path)
+        for batch in table.batches(table.column_names, nrows):
+            return _preview(pa.Table.from_batches([batch]))
+        return TablePreview({"index": [], "columns": table.column_names, "data": []})
+
+
+class MappedTableDataset(FileDataset[pa.Table, ArrowFile]):
+    """A table as one Arrow IPC file; loads as a handle that maps the file."""
+
+    def load(self) -> ArrowFile:
+        """A handle that maps the file."""
+        return ArrowFile(self.path)
+
+    def save(self, data: pa.Table) -> None:
+        """Writes the table in one step."""
+        write_arrow(self.path, data)
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows."""
+        return _preview(ArrowFile(self.path).open().slice(0, nrows))
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """A user's file, and the predictions that were made from it."""
+
+    raw: RawTable
+    predictions: TableFile
+    id_column: str
+
+
+class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
+    """A user's rows with predictions added, in the format of the user's file.
+
+    Args:
+        path: Folder; the file in it is named after the split and the user's format.
+        split: val or test.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self, *, path: str, split: str, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(path=path, metadata=metadata)
+        self._split = split
+
+    @property
+    def path(self) -> Path:
+        """The file that is there; by default the CSV."""
+        named = [self._path / f"{self._split}.{ending}" for ending in FORMATS]
+        default = self._path / f"{self._split}.csv"
+        return next((path for path in named if path.is_file()), default)
+
+    def load(self) -> RawTable:
+        """A handle that reads by column."""
+        return RawTable(self.path, self._split)
+
+    def save(self, data: ScoredRows) -> None:
+        """Writes the rows in the format that they came in."""
+        batches, schema = scored_batches(
+            data.raw, data.predictions.read(), id_column=data.id_column
+        )
+        target = self._path / f"{self._split}.{data.raw.format}"
+        write_rows(target, batches, schema)
+        for ending in FORMATS:
+            if ending != data.raw.format:
+                (self._path / f"{self._split}.{ending}").unlink(missing_ok=True)
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows of the file."""
+        for batch in self.load().batches():
+            return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
+        return TablePreview({"index": [], "columns": [], "data": []})
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._path), "split": self._split}

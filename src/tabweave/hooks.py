@@ -1,0 +1,309 @@
+"""What happens around a run: stale inputs are refused, and the user is told how it went.
+
+Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the hooks see
+what Kedro does and call them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from tabweave import __version__
+from tabweave.artifacts import Provenance, content_hash, differences
+from tabweave.errors import ArtifactError, Problems, TabweaveError
+from tabweave.parameters import PARAMETER_TYPES
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("fabricate", "load", "text", "tabular", "train", "evaluate", "export")
+PARAMETER = "params:"
+
+
+def stage_of(node: Node) -> str:
+    """The stage that a node belongs to, by its tag."""
+    return next((stage for stage in STAGES if stage in node.tags), node.short_name)
+
+
+def artifact_path(catalog: CatalogProtocol, name: str) -> Path | None:
+    """Where a dataset lies on the disk, or None when it is not one of our files."""
+    dataset = catalog.get(name)
+    path = getattr(dataset, "path", None)
+    return path if isinstance(path, Path) else None
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+class _Hashes:
+    """Content hashes, computed once per state of a file."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        """The hash of a file, or of a folder."""
+        if path.is_dir():
+            return content_hash(path)
+        state = path.stat()
+        key = (str(path), state.st_mtime_ns, state.st_size)
+        if key not in self.known:
+            self.known[key] = content_hash(path)
+        return self.known[key]
+
+
+class ProvenanceHooks:
+    """Writes beside each artifact what it was made from, and refuses stale inputs."""
+
+    def __init__(self) -> None:
+        self.hashes = _Hashes()
+        self.inputs: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
+        self.catalog: CatalogProtocol | None = None
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Checks every persisted input of the run against what is there now.
+
+        Raises:
+            ArtifactError: An input is missing, changed or stale; the message says why and
+                which stages to run again.
+        """
+        check = _StalenessCheck(catalog, self.hashes)
+        for name in sorted(pipeline.inputs()):
+            check.visit(name)
+        if not check.faults:
+            return
+        problems = Problems("Inputs of this run are missing or out of date")
+        for reason, names in check.faults.items():
+            problems.add(f"{', '.join(names)}: {reason}")
+        again = check.to_run | {stage_of(node) for node in pipeline.nodes}
+        stages = ",".join(stage for stage in STAGES if stage in again)
+        raise ArtifactError(f"{problems}\nRe-run: kedro run --pipelines={stages}")
+
+    @hook_impl
+    def before_node_run(
+        self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]
+    ) -> None:
+        """Notes what the node reads."""
+        self.catalog = catalog
+        persisted = {
+            name: path
+            for name in node.inputs
+            if not name.startswith(PARAMETER)
+            and (path := artifact_path(catalog, name)) is not None
+            and path.is_file() | (Provenance.path_for(path).exists())
+        }
+        self.inputs[node.name] = (
+            {name: self.hashes.of(path) for name, path in persisted.items()},
+            {
+                name.removeprefix(PARAMETER): _plain(inputs[name])
+                for name in node.inputs
+                if name.startswith(PARAMETER)
+            },
+        )
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Writes the record beside the artifact."""
+        assert self.catalog is not None
+        path = artifact_path(self.catalog, dataset_name)
+        if path is None or not path.exists():
+            return
+        inputs, parameters = self.inputs[node.name]
+        Provenance(
+            dataset=dataset_name,
+            stage=stage_of(node),
+            content=self.hashes.of(path),
+            inputs=inputs,
+            parameters=parameters,
+            version=__version__,
+        ).write(path)
+
+
+def _writers() -> dict[str, str]:
+    """Catalog name of every artifact of a stage -> the stage that writes it."""
+    from kedro.framework.project import pipelines
+
+    return {
+        name: stage
+        for stage in STAGES
+        if stage in pipelines
+        for name in pipelines[stage].all_outputs()
+    }
+
+
+class _StalenessCheck:
+    """Compares the records of artifacts with what is on the disk and in the parameters."""
+
+    def __init__(self, catalog: CatalogProtocol, hashes: _Hashes) -> None:
+        self.catalog, self.hashes, self.writers = catalog, hashes, _writers()
+        self.to_run: set[str] = set()
+        # What is wrong -> the artifacts it is wrong with.
+        self.faults: dict[str, list[str]] = {}
+        self.stale: dict[str, bool] = {}
+
+    def visit(self, name: str) -> bool:
+        """Notes what is wrong with an artifact or with anything it was made from."""
+        if name not in self.stale:
+            self.stale[name] = False
+            self.stale[name] = self._visit(name)
+        return self.stale[name]
+
+    def _visit(self, name: str) -> bool:
+        stage = self.writers.get(name)
+        path = artifact_path(self.catalog, name) if stage else None
+        if stage is None or path is None:
+            return False
+        reasons = list(self._own_faults(name, path))
+        for reason in reasons:
+            self.faults.setdefault(f"{reason} (stage {stage})", []).append(name)
+        record = Provenance.read(path) if path.exists() else None
+        upstream = [self.visit(source) for source in record.inputs] if record else []
+        if reasons or any(upstream):
+            self.to_run.add(stage)
+            return True
+        return False
+
+    def _own_faults(self, name: str, path: Path) -> Iterator[str]:
+        if not path.exists():
+            yield f"{path} does not exist"
+            return
+        record = Provenance.read(path)
+        if record is None or record.dataset != name:
+            yield f"{path} has no record of what it was made from"
+            return
+        if record.content != self.hashes.of(path):
+            yield f"{path} was changed after it was written"
+        for group, then in record.parameters.items():
+            for line in differences(then, self._parameters(group, then), group):
+                yield f"made with other parameters, {line}"
+        for source, then in record.inputs.items():
+            now = artifact_path(self.catalog, source)
+            if now is not None and now.exists() and self.hashes.of(now) != then:
+                yield f"made from another {source} than {now} is now"
+
+    def _parameters(self, group: str, then: Any) -> Any:
+        """The parameters of a group now, in the form of the record: defaults filled in."""
+        now = _plain(self.catalog.load(f"{PARAMETER}{group}"))
+        return PARAMETER_TYPES[group](**now).model_dump(mode="json")
+
+
+def _rows(report: dict[str, Any]) -> str:
+    rows = [f"{split['rows']:,}" for split in report["splits"].values()]
+    return f"{' / '.join(rows)} rows (train / val / test)"
+
+
+def _tokens(report: dict[str, Any]) -> str:
+    train = report.get("train", {})
+    parts = [f"{name} {field['tokens']:,} tokens" for name, field in train.items()]
+    return f"train: {', '.join(parts) or 'no text'}"
+
+
+def _training(history: dict[str, Any]) -> str:
+    best = history["best"]
+    return (
+        f"{history['model_class']}, {history['parameters']:,} parameters, "
+        f"{history['precision']}, {history['samples_per_second']:.0f} rows/s, best "
+        f"{best['metric']} {best['value']:.4f}"
+    )
+
+
+def _parity(report: dict[str, Any]) -> str:
+    return (
+        f"model.onnx differs from PyTorch by at most {report['largest_difference']:.1e} "
+        f"on {report['rows']} val rows"
+    )
+
+
+DETAILS: dict[str, Callable[[Any], str]] = {
+    "data_report": _rows,
+    "text_report": _tokens,
+    "scaler": lambda scaler: f"{len(scaler['features'])} scaled features",
+    "training_history": _training,
+    "parity_report": _parity,
+}
+
+
+class SummaryHooks:
+    """One line per stage, and at the end what came out and where it is."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, set[str]] = {}
+        self.started: dict[str, float] = {}
+        self.details: dict[str, str] = {}
+        self.metrics: dict[str, Any] | None = None
+        self.run_started = 0.0
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline
+    ) -> None:
+        """Says what is about to run."""
+        self.__init__()  # type: ignore[misc] # a session may run twice
+        self.run_started = time.monotonic()
+        for node in pipeline.nodes:
+            self.waiting.setdefault(stage_of(node), set()).update(node.outputs)
+        env = run_params.get("env") or "base"
+        stages = ", ".join(stage for stage in STAGES if stage in self.waiting)
+        logger.info("tabweave %s, environment %s: %s", __version__, env, stages)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Starts the clock of a stage with its first node."""
+        self.started.setdefault(stage_of(node), time.monotonic())
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Ends a stage with its last output."""
+        stage = stage_of(node)
+        if dataset_name in DETAILS:
+            self.details[stage] = DETAILS[dataset_name](data)
+        if dataset_name == "metrics":
+            self.metrics = data
+        waiting = self.waiting.get(stage, set())
+        waiting.discard(dataset_name)
+        if not waiting:
+            seconds = time.monotonic() - self.started[stage]
+            detail = self.details.get(stage, "")
+            logger.info("%-9s %7.1f s  %s", stage, seconds, detail)
+
+    @hook_impl
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
+        """Metrics beside the baselines, and where the files are."""
+        seconds = time.monotonic() - self.run_started
+        logger.info("%-9s %7.1f s", "total", seconds)
+        if self.metrics is None:
+            return
+        from tabweave.evaluation.summary import summary_lines
+
+        for line in summary_lines(self.metrics):
+            logger.info(line)
+        names = ("model", "onnx_model", "test.predictions", "test.scored", "metrics")
+        for name in names:
+            path = artifact_path(catalog, name)
+            if path is not None and path.exists():
+                logger.info("%-17s %s", name, _relative(path))
+
+
+def _relative(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def own_error(error: BaseException) -> TabweaveError | None:
+    """The error of ours that is behind another library's, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TabweaveError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,114 @@
+"""Nodes of the evaluation stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from tabweave.datasets.tables import ScoredRows
+from tabweave.evaluation.config import EvaluationConfig
+from tabweave.schema import DataSchema
+from tabweave.tables import ArrowFile, RawTable, TableFile
+
+
+def predict_splits(
+    model: Any,
+    val_tokens: ArrowFile,
+    test_tokens: ArrowFile,
+    val_features: ArrowFile,
+    test_features: ArrowFile,
+    schema: dict[str, Any],
+) -> tuple[pa.Table, pa.Table]:
+    """Probabilities of every val and test row, in fp32 and in the order of the file."""
+    from tabweave.batches import Rows
+    from tabweave.evaluation.predict import predict_probabilities
+    from tabweave.evaluation.predictions import prediction_table
+
+    roles = DataSchema(**schema)
+    fields = [field.name for field in model.spec.text]
+    tables = []
+    for tokens, features in ((val_tokens, val_features), (test_tokens, test_features)):
+        rows = Rows(tokens, features, fields)
+        probabilities = predict_probabilities(model, rows)
+        tables.append(prediction_table(rows.ids, rows.labels, probabilities, roles))
+    return tables[0], tables[1]
+
+
+def score_rows(
+    val: RawTable,
+    test: RawTable,
+    val_predictions: TableFile,
+    test_predictions: TableFile,
+    schema: dict[str, Any],
+) -> tuple[ScoredRows, ScoredRows]:
+    """The user's own rows with the predictions added, in their own format."""
+    id_column = DataSchema(**schema).id
+    return (
+        ScoredRows(val, val_predictions, id_column),
+        ScoredRows(test, test_predictions, id_column),
+    )
+
+
+def fit_baselines(
+    train: TableFile,
+    val: TableFile,
+    test: TableFile,
+    train_features: ArrowFile,
+    val_features: ArrowFile,
+    test_features: ArrowFile,
+    schema: dict[str, Any],
+    config: EvaluationConfig,
+) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+    """Probabilities of simple baselines fitted on the same rows."""
+    from tabweave.evaluation.baseline_tables import baseline_inputs, fit_baseline_tables
+
+    roles = DataSchema(**schema)
+    files = {
+        "train": (train, train_features),
+        "val": (val, val_features),
+        "test": (test, test_features),
+    }
+    inputs = {name: baseline_inputs(*pair, roles) for name, pair in files.items()}
+    ids = {name: features.open()["id"] for name, (_, features) in files.items()}
+    tables, report = fit_baseline_tables(inputs, ids, roles, config)
+    return tables["val"], tables["test"], report
+
+
+def compute_metrics(
+    val: TableFile,
+    test: TableFile,
+    val_baselines: TableFile,
+    test_baselines: TableFile,
+    schema: dict[str, Any],
+    config: EvaluationConfig,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Flat metrics, and the same with intervals, reasons and baselines."""
+    from tabweave.evaluation.report import evaluate
+
+    predictions = {"val": val.read(), "test": test.read()}
+    baselines = {"val": val_baselines.read(), "test": test_baselines.read()}
+    return evaluate(predictions, baselines, DataSchema(**schema), config)
+
+
+def plot_curves(
+    val: TableFile, test: TableFile, test_baselines: TableFile, schema: dict[str, Any]
+) -> tuple[Any, Any]:
+    """ROC and precision-recall curves of val and test."""
+    from tabweave.evaluation.report import curve_figures
+
+    return curve_figures(
+        val.read(), test.read(), test_baselines.read(), DataSchema(**schema)
+    )
+
+
+def log_evaluation(
+    metrics: dict[str, Any],
+    val: TableFile,
+    test: TableFile,
+    test_baselines: TableFile,
+    schema: dict[str, Any],
+) -> dict[str, Any]:
+    """Metrics and figures for TensorBoard."""
+    roc, pr = plot_curves(val, test, test_baselines, schema)
+    return {"scalars": metrics, "figures": {"roc_curve": roc, "pr_curve": pr}}

@@ -1,0 +1,3 @@
+"""Writes the demo files."""
+
+from tabweave.pipelines.fabrication.pipeline import create_pipeline as create_pipeline

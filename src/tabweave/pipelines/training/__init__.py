@@ -1,0 +1,3 @@
+"""Token ids and features -> a trained model."""
+
+from tabweave.pipelines.training.pipeline import create_pipeline as create_pipeline

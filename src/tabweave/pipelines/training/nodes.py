@@ -1,0 +1,54 @@
+"""Nodes of the training stage.
+
+A model is annotated as Any: Kedro resolves the annotations when it reads the parameters,
+and the class would bring torch along.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tabweave.evaluation.config import METRICS
+from tabweave.models.config import ModelConfig
+from tabweave.schema import DataSchema
+from tabweave.tables import ArrowFile
+from tabweave.training.config import TrainingConfig
+
+
+def train_model(
+    train_tokens: ArrowFile,
+    val_tokens: ArrowFile,
+    train_features: ArrowFile,
+    val_features: ArrowFile,
+    schema: dict[str, Any],
+    checkpoints: Path,
+    tensorboard_train: Path,
+    model: ModelConfig,
+    training: TrainingConfig,
+) -> tuple[Any, dict[str, Any]]:
+    """The model of the best checkpoint, and the history of the run."""
+    from tabweave.evaluation.metrics import compute_metrics
+    from tabweave.training.engine import train_model as train
+    from tabweave.training.plan import make_plan
+
+    roles = DataSchema(**schema)
+    plan = make_plan(
+        tokens=(train_tokens, val_tokens),
+        features=(train_features, val_features),
+        classes=roles.classes,
+        model=model,
+        training=training,
+        metric=partial(
+            compute_metrics,
+            metrics=METRICS,
+            classes=roles.classes,
+            positive_index=roles.positive_index,
+            stage="val",
+        ),
+        checkpoints=checkpoints,
+        log_folder=tensorboard_train,
+    )
+    trained = train(plan)
+    return trained.model, trained.history

@@ -1,0 +1,13 @@
+"""What Kedro asks of a project; no behaviour lives here."""
+
+from tabweave.config_loader import TabweaveConfigLoader
+from tabweave.hooks import ProvenanceHooks, SummaryHooks
+
+HOOKS = (ProvenanceHooks(), SummaryHooks())
+CONFIG_LOADER_CLASS = TabweaveConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # An environment overrides single keys; the default would replace whole groups.
+    "merge_strategy": {"parameters": "soft"},
+}
