@@ -1,0 +1,1 @@
+"""How good the model is: metrics, intervals, honest baselines, curves, predictions."""

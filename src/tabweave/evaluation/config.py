@@ -1,0 +1,38 @@
+"""Parameter group ``evaluation``: what is computed and how sure the report is of it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self, get_args
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from tabweave.schema import Parameters
+
+MetricName = Literal[
+    "auroc", "average_precision", "f1_score", "precision", "recall", "accuracy"
+]
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
+
+
+class EvaluationConfig(Parameters):
+    """Which metrics are computed, against which baselines, with which intervals."""
+
+    metrics: tuple[MetricName, ...] = Field(METRICS, min_length=1)
+    """Metrics to compute; average precision per class is always computed."""
+    baselines: bool = True
+    """Whether simple baselines are fitted on the same rows and reported beside."""
+    baseline_max_rows: PositiveInt = 50_000
+    """Most train rows, in rows, that a baseline is fitted on; more are sampled."""
+    bootstrap_samples: PositiveInt = 1000
+    """Resamples of the rows behind every interval."""
+    confidence_level: float = Field(0.95, gt=0, lt=1)
+    """Share of intervals that should hold the true value, as a fraction."""
+    seed: NonNegativeInt = 0
+    """Seed of the resamples and of the baselines' samples."""
+
+    @model_validator(mode="after")
+    def _metrics_are_distinct(self) -> Self:
+        repeated = sorted({m for m in self.metrics if self.metrics.count(m) > 1})
+        if repeated:
+            raise ValueError(f"metrics {repeated} are named twice; name each one once")
+        return self

@@ -1,0 +1,44 @@
+"""Probabilities of every row of a split, in the order of its file."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tabweave.batches import Rows, SortedBatches
+from tabweave.errors import ArtifactError
+from tabweave.models.classifier import Classifier
+
+BATCH_SIZE = 64
+
+
+def predict_probabilities(
+    model: Classifier, rows: Rows, *, batch_size: int = BATCH_SIZE
+) -> np.ndarray:
+    """Softmax probabilities in fp32, float32 [N, classes].
+
+    Rows of similar length share a batch; a row's result does not depend on it.
+
+    Raises:
+        ArtifactError: The text fields or features are not those that the model was
+            trained on.
+    """
+    fields = tuple(field.name for field in model.spec.text)
+    if rows.fields != fields:
+        raise ArtifactError(
+            f"The rows have the text fields {list(rows.fields)}, but the model reads "
+            f"{list(fields)}. Open {rows.token_file.path} with the model's fields."
+        )
+    if model.spec.features and tuple(rows.feature_names) != model.spec.features:
+        raise ArtifactError(
+            f"{rows.feature_file.path} has the features {rows.feature_names}, but the "
+            f"model was trained on {list(model.spec.features)}. Re-run the tabular stage "
+            "or train again."
+        )
+    model.eval()
+    out = np.empty((len(rows), len(model.spec.classes)), np.float32)
+    with torch.inference_mode():
+        for index in SortedBatches(rows.token_counts(), batch_size):
+            batch = rows.batch(np.asarray(index))
+            out[index] = torch.softmax(model(batch).float(), dim=1).numpy()
+    return out
