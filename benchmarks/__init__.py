@@ -1,0 +1,1 @@
+"""Benchmarks: each ends with one JSON line. Speed and quality, apart from the tests."""

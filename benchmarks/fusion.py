@@ -1,0 +1,109 @@
+"""Does fusion pay? The fused, the text-only and the table-only model, same settings.
+
+    kedro run --pipelines=prepare [--env=..]
+    python -m benchmarks.fusion [--env ..] [--params training.max_epochs=2,..]
+
+Ends with one JSON line: test AUROC of the three, and the paired bootstrap intervals of
+fused - text and fused - table on the same test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.framework.cli.utils import _split_params
+
+from benchmarks.project import load_project
+from tabweave.batches import Rows
+from tabweave.evaluation.confidence import paired_bootstrap
+from tabweave.evaluation.config import METRICS
+from tabweave.evaluation.metrics import compute_metrics
+from tabweave.evaluation.predict import predict_probabilities
+from tabweave.schema import DataSchema
+from tabweave.training.engine import train_model
+from tabweave.training.plan import make_plan
+
+TEXT_ONLY, TABLE_ONLY = "bert", "tabular"
+
+
+def predict_test(
+    catalog: Any, params: dict[str, Any], model_class: str, schema: DataSchema
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Trains one architecture; probabilities and labels of test, seconds of training."""
+    splits = ("train", "val", "test")
+    tokens = {split: catalog.load(f"{split}.tokens") for split in splits}
+    features = {split: catalog.load(f"{split}.features") for split in splits}
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan(
+            tokens=(tokens["train"], tokens["val"]),
+            features=(features["train"], features["val"]),
+            classes=schema.classes,
+            model=params["model"].model_copy(update={"model_class": model_class}),
+            training=params["training"],
+            metric=partial(
+                compute_metrics,
+                metrics=METRICS,
+                classes=schema.classes,
+                positive_index=schema.positive_index,
+                stage="val",
+            ),
+            checkpoints=Path(folder) / "checkpoints",
+            log_folder=Path(folder) / "events",
+        )
+        trained = train_model(plan)
+    fields = [field.name for field in trained.model.spec.text]
+    rows = Rows(tokens["test"], features["test"], fields)
+    probabilities = predict_probabilities(trained.model, rows)
+    return probabilities, rows.labels, trained.history["seconds"]
+
+
+def main() -> None:
+    """Trains the three models and prints the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--env", default=None)
+    parser.add_argument("--params", default="", help="as in kedro run --params")
+    options = parser.parse_args()
+    catalog, params = load_project(
+        options.env, _split_params(None, None, options.params)
+    )
+    schema = DataSchema(**catalog.load("schema"))
+    names = {
+        "fused": params["model"].model_class,
+        "text": TEXT_ONLY,
+        "table": TABLE_ONLY,
+    }
+    done = {k: predict_test(catalog, params, n, schema) for k, n in names.items()}
+    labels = done["fused"][1]
+    score = partial(
+        compute_metrics,
+        metrics=("auroc",),
+        classes=schema.classes,
+        positive_index=schema.positive_index,
+        stage="test",
+    )
+    result: dict[str, Any] = {"benchmark": "fusion", "rows": len(labels)}
+    for kind, (probabilities, _, seconds) in done.items():
+        result[f"{kind}_auroc"] = score(probabilities, labels).values["test/auroc"]
+        result[f"{kind}_seconds"] = round(seconds, 1)
+    for other in ("text", "table"):
+        result[f"fused_minus_{other}"] = asdict(
+            paired_bootstrap(
+                "auroc",
+                done["fused"][0],
+                done[other][0],
+                labels,
+                positive_index=schema.positive_index,
+            )
+        )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
