@@ -8,29 +8,66 @@ parameters it was made with. A later stage compares the record with what is ther
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tabweave.errors import ArtifactError
+from tabweave.errors import ArtifactError, TabweaveError
 
 PROVENANCE_SUFFIX = ".provenance.json"
+# Of the system call renameat2: paths count from the current folder; two names swap.
+AT_CWD, RENAME_EXCHANGE = -100, 2
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _part_beside(path: Path) -> Path:
+    """A free temporary name beside `path`; traces of killed writers are removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
+        trace = re.fullmatch(r"\.(\d{1,9})\.(part|old)", left.name[len(path.name) + 1 :])
+        if trace is None or _is_running(int(trace[1])):
+            continue
+        if trace[2] == "old" and not path.exists():
+            os.rename(left, path)
+        _remove(left)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove(part)
+    return part
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        path.unlink()
 
 
 @contextmanager
@@ -43,24 +80,47 @@ def replacing(path: Path) -> Iterator[Path]:
         ArtifactError: The disk is full or the folder cannot be written; the message
             names the path and the free space.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _new_part(Path(path)) as part:
         yield part
-        with open(part, "rb") as written:
-            os.fsync(written.fileno())
+        _sync(part)
         os.replace(part, path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, ArtifactError):
-            raise ArtifactError(_write_failure(path, error)) from error
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a folder: the new one takes the place of the old one whole."""
+    with _new_part(Path(path)) as part:
+        part.mkdir(mode=0o755)
+        yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # some libraries write for the owner alone
+                _sync(file)
+        if Path(path).is_dir():
+            # The old folder goes to the temporary name, and from there away.
+            _exchange(part, Path(path))
+        else:
+            os.rename(part, path)
+
+
+@contextmanager
+def _new_part(path: Path) -> Iterator[Path]:
+    part = None
+    try:
+        part = _part_beside(path)
+        yield part
+        _sync(path.parent)
+    except TabweaveError:
         raise
+    except OSError as error:
+        raise ArtifactError(_write_failure(path, error)) from error
+    finally:
+        if part is not None:
+            _remove(part)
 
 
 def _write_failure(path: Path, error: OSError) -> str:
-    folder = next(p for p in [path.parent, *path.parents] if p.exists())
+    folder = next(p for p in path.parents if p.is_dir())
     free = shutil.disk_usage(folder).free // 2**20
     return (
         f"Cannot write {path}: {error.strerror or error}. {free} MiB are free in "
@@ -69,36 +129,19 @@ def _write_failure(path: Path, error: OSError) -> str:
     )
 
 
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `replacing`, for a folder: the new one takes the place of the old one whole."""
-    path = Path(path)
+def _exchange(one: Path, other: Path) -> None:
+    """Lets two folders swap names, in one step where the system can do that."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    if swap and swap(AT_CWD, bytes(one), AT_CWD, bytes(other), RENAME_EXCHANGE) == 0:
+        return
+    aside = one.with_suffix(".old")
+    os.rename(other, aside)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(
-            tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        )
-    except OSError as error:
-        raise ArtifactError(_write_failure(path, error)) from error
-    old = part.with_suffix(".old")
-    try:
-        part.chmod(0o755)
-        yield part
-        for file in part.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as written:
-                    os.fsync(written.fileno())
-        if path.exists():
-            os.rename(path, old)
-        os.rename(part, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        if old.exists() and not path.exists():
-            os.rename(old, path)
-        raise ArtifactError(_write_failure(path, error)) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        os.rename(one, other)
+    except OSError:
+        os.rename(aside, other)
+        raise
+    os.rename(aside, one)
 
 
 def write_bytes(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -154,9 +197,8 @@ def content_hash(path: Path) -> str:
         raise FileNotFoundError(path)
     total = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(
-            f"{file.relative_to(path).as_posix()}\0{content_hash(file)}\n".encode()
-        )
+        name = os.fsencode(file.relative_to(path).as_posix())
+        total.update(b"%b\0%b\n" % (name, content_hash(file).encode()))
     return total.hexdigest()
 
 

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from tabweave.errors import ConfigError, did_you_mean
 from tabweave.parameters import check_parameters
+from tabweave.project_setup.environment import ARTIFACT_FOLDERS
 
 SHARED_ENVIRONMENTS = (None, "", "base", "local")
 SCRATCH = "scratch"
@@ -32,13 +33,14 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         **kwargs: Any,
     ) -> None:
         self._project = Path(conf_source).resolve().parent
-        OmegaConf.register_new_resolver("layer", self._layer, replace=True)
-        OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment(Path(conf_source))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """The merged configuration of one kind; parameters are checked for names."""
+        # Resolvers are global: another loader of this process may have set its own.
+        OmegaConf.register_new_resolver("layer", self._layer, replace=True)
+        OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
         config = super().__getitem__(key)
         if key == "parameters":
             check_parameters(config)
@@ -65,6 +67,12 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                 f"There is no environment {self.env!r}: {conf_source / str(self.env)} does "
                 f"not exist.{did_you_mean(str(self.env), known)} Environments: {known}. "
                 "Write one for your own files with: tabweave init"
+            )
+        if str(self.env).lower() in ARTIFACT_FOLDERS:
+            raise ConfigError(
+                f"{self.env!r} cannot name an environment: its files would lie in "
+                f"data/<layer>/{self.env}, which a run without --env writes itself. "
+                f"Rename {conf_source / str(self.env)}."
             )
 
     def _resolve_encoders(self, text: dict[str, Any]) -> None:

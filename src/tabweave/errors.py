@@ -99,3 +99,15 @@ def shorten(value: object, limit: int = 80) -> str:
     """The repr of a value, cut: cell contents never fill a screen or a log."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def some_of(values: Iterable[object], limit: int = 10) -> str:
+    """The first few values, each cut, and how many more there are.
+
+    Example:
+        >>> some_of(["a", "b", "c"], limit=2)
+        "'a', 'b' and 1 more"
+    """
+    every = list(values)
+    more = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(shorten(value) for value in every[:limit]) + more

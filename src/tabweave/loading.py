@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.errors import Problems, SchemaError, shorten
+from tabweave.errors import Problems, SchemaError, shorten, some_of
 from tabweave.schema import (
     DataConfig,
     DataSchema,
@@ -73,26 +74,28 @@ class _Reader:
     row: int = 0
     bad: dict[str, list[str]] = field(default_factory=dict)
     bad_count: Counter[str] = field(default_factory=Counter)
+    # Columns whose type cannot take their role: nothing more is said about them.
+    unusable: set[str] = field(default_factory=set)
     large_integers: Counter[str] = field(default_factory=Counter)
 
     def read(self) -> pa.Table | None:
-        """The typed table, or None when something was noted."""
-        before = len(self.problems.found)
+        """The typed table, or None when its labels cannot be read."""
         if not check_header(self.source, self.config.columns, self.problems):
             return None
-        batches = [
-            self._typed(batch) for batch in self.source.batches(self.config.columns)
-        ]
+        try:
+            batches = [
+                self._typed(batch) for batch in self.source.batches(self.config.columns)
+            ]
+        finally:
+            self._add_bad_cells()
         table = pa.Table.from_batches(batches, schema=self._schema())
         if table.num_rows == 0:
             self.problems.add(
                 f"{self.source.path}: there are no rows below the header."
             )
-        for reason, rows in self.bad.items():
-            count = self.bad_count[reason]
-            more = f" and {count - len(rows)} more" if count > len(rows) else ""
-            self.problems.add(f"{self.source.path}: {reason}: {'; '.join(rows)}{more}.")
-        self._check_ids(table)
+            return None
+        if self.config.id not in self.unusable:
+            self._check_ids(table)
         for column, count in self.large_integers.items():
             self.notes.append(
                 {
@@ -102,7 +105,13 @@ class _Reader:
                     "message": f"{count} values exceed 2^24 and lose digits as float32",
                 }
             )
-        return table if len(self.problems.found) == before else None
+        return None if self.config.label in self.unusable else table
+
+    def _add_bad_cells(self) -> None:
+        for reason, rows in self.bad.items():
+            count = self.bad_count[reason]
+            more = f" and {count - len(rows)} more" if count > len(rows) else ""
+            self.problems.add(f"{self.source.path}: {reason}: {'; '.join(rows)}{more}.")
 
     def _schema(self) -> pa.Schema:
         text = (self.config.id, self.config.label, *self.config.text)
@@ -115,6 +124,10 @@ class _Reader:
         columns = []
         for column in self._schema():
             values = batch.column(batch.schema.get_field_index(column.name))
+            if pa.types.is_dictionary(values.type):
+                values = values.dictionary_decode()
+            if values.null_count == len(values):
+                values = pa.nulls(len(values))
             if column.name in self.config.numeric:
                 columns.append(self._number(column.name, values))
             else:
@@ -132,51 +145,33 @@ class _Reader:
 
     def _text(self, name: str, values: pa.Array) -> pa.Array:
         """Text exactly as written; null becomes the empty string, which is 'missing'."""
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
+        if _is_any(values.type, "string large_string integer boolean null"):
+            return pc.fill_null(values.cast(pa.string()), "")
+        present = pc.invert(pc.is_null(values, nan_is_null=True))
         if pa.types.is_floating(values.type):
-            found = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-            self._note(
+            reason = (
                 f"column '{name}' holds floating-point numbers, but its role wants text; "
-                "write whole numbers or strings",
-                found[:SHOWN],
-                values,
+                "write whole numbers or strings"
             )
-            return pa.array([""] * len(values), pa.string())
-        if not (
-            pa.types.is_string(values.type)
-            or pa.types.is_large_string(values.type)
-            or pa.types.is_integer(values.type)
-            or pa.types.is_boolean(values.type)
-            or pa.types.is_null(values.type)
-        ):
-            self._note(
-                f"column '{name}' has type {values.type}, but its role wants text",
-                np.arange(min(SHOWN, len(values))),
-                values,
-            )
-            return pa.array([""] * len(values), pa.string())
-        return pc.fill_null(values.cast(pa.string()), "")
+        else:
+            reason = f"column '{name}' has type {values.type}, but its role wants text"
+        self._refuse(name, reason, present, values)
+        return pa.array([""] * len(values), pa.string())
 
     def _number(self, name: str, values: pa.Array) -> pa.Array:
-        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            values = self._parse(name, values)
+        if _is_any(values.type, "string large_string"):
+            wide = self._parse(name, values)
         elif pa.types.is_boolean(values.type):
-            values = values.cast(pa.uint8())
-        elif not (
-            pa.types.is_integer(values.type)
-            or pa.types.is_floating(values.type)
-            or pa.types.is_decimal(values.type)
-            or pa.types.is_null(values.type)
-        ):
-            self._note(
-                f"numeric column '{name}' has type {values.type}",
-                np.arange(min(SHOWN, len(values))),
-                values,
-            )
-            return pa.nulls(len(values), pa.float32())
-        wide = values.cast(pa.float64())
-        wide = pc.if_else(pc.is_nan(wide), pa.scalar(None, pa.float64()), wide)
+            wide = values.cast(pa.uint8()).cast(pa.float64())
+        elif _is_any(values.type, "integer floating decimal null"):
+            # float32 is the aim, so digits beyond 2^53 may already go here.
+            wide = values.cast(pa.float64(), safe=False)
+            declared = [float(v) for v in self.config.null_values if _is_number(v)]
+            wide = _emptied(wide, pc.is_in(wide, pa.array(declared, pa.float64())))
+        else:
+            reason = f"numeric column '{name}' has type {values.type}"
+            self._refuse(name, reason, values.is_valid(), values)
+            wide = pa.nulls(len(values), pa.float64())
         numbers = wide.to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore"):
             narrow = numbers.astype(np.float32)
@@ -200,10 +195,16 @@ class _Reader:
             wrong.to_numpy(zero_copy_only=False),
             values,
         )
-        usable = pc.if_else(
-            pc.and_not(number, empty), values, pa.scalar(None, pa.string())
-        )
-        return usable.cast(pa.float64())
+        unusable = pc.invert(pc.and_not(number, empty))
+        return _emptied(values, unusable).cast(pa.float64())
+
+    def _refuse(
+        self, name: str, reason: str, present: pa.Array, values: pa.Array
+    ) -> None:
+        """Notes a column whose type cannot take its role."""
+        self._note_if(reason, present.to_numpy(zero_copy_only=False), values)
+        if reason in self.bad:
+            self.unusable.add(name)
 
     def _note_if(self, reason: str, wrong: np.ndarray, values: pa.Array) -> None:
         found = np.flatnonzero(wrong)
@@ -220,11 +221,28 @@ class _Reader:
         counts = pc.value_counts(ids.filter(pc.not_equal(ids, "")))
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(repeated):
-            shown = [shorten(v.as_py()) for v in repeated.field("values")[:SHOWN]]
+            shown = [_rows_of(ids, value) for value in repeated.field("values")[:SHOWN]]
             self.problems.add(
                 f"{where} must be unique, but {len(repeated)} ids repeat: "
-                f"{', '.join(shown)}."
+                f"{'; '.join(shown)}."
             )
+
+
+def _rows_of(ids: pa.Array, value: pa.Scalar) -> str:
+    rows = np.flatnonzero(pc.equal(ids, value).to_numpy(zero_copy_only=False)) + 1
+    return f"{shorten(value.as_py())} in rows {some_of(rows.tolist(), SHOWN)}"
+
+
+def _emptied(values: pa.Array, empty: pa.Array) -> pa.Array:
+    return pc.if_else(empty, pa.scalar(None, values.type), values)
+
+
+def _is_any(kind: pa.DataType, names: str) -> bool:
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in names.split())
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(NUMBER, cell) is not None
 
 
 def _labels(table: pa.Table, name: str) -> dict[str, int]:
@@ -255,19 +273,24 @@ def _settle_schema(
         if unknown:
             source = "data.classes" if config.classes else "the labels of train"
             problems.add(
-                f"{path}: labels {shorten(unknown, 200)} are not among {source}, "
-                f"{shorten(list(classes), 200)}."
+                f"{path}: labels {some_of(unknown)} are not among {source}, "
+                f"{some_of(classes)}."
             )
     seen = set(found.get("train", {})) - {""}
     if "train" in found and len(seen) < 2:
         problems.add(
             f"{raw['train'].path}: train needs at least two classes in "
-            f"'{config.label}', but holds {sorted(seen)}."
+            f"'{config.label}', but holds {some_of(seen) or 'none'}."
+        )
+    if config.num_classes not in (None, len(classes)):
+        problems.add(
+            f"data.num_classes is {config.num_classes}, but '{config.label}' has "
+            f"{len(classes)} labels in {raw['train'].path}: {some_of(classes)}."
         )
     if config.positive_label is not None and config.positive_label not in classes:
         problems.add(
             f"data.positive_label {config.positive_label!r} is not among the labels "
-            f"{list(classes)}."
+            f"{some_of(classes)}."
         )
     if problems:
         return None
@@ -321,6 +344,8 @@ def _unseen(
     tables: Mapping[str, pa.Table], schema: DataSchema
 ) -> Iterator[dict[str, Any]]:
     """Categories of val and test that train never showed, per column."""
+    if "train" not in tables:
+        return
     for split in (s for s in tables if s != "train"):
         for name in schema.categorical:
             known = pc.unique(tables["train"][name])

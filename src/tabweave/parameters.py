@@ -44,7 +44,7 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         if name not in PARAMETER_TYPES:
             groups = ", ".join(known)
             problems.add(
-                f"{name}: unknown group.{did_you_mean(name, known)} Known: {groups}"
+                f"{name}: unknown group.{did_you_mean(str(name), known)} Known: {groups}"
             )
         elif not isinstance(values, dict):
             problems.add(

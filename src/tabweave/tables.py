@@ -7,7 +7,6 @@ that pickle as a path, so that a second process maps the same pages.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,27 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from tabweave.artifacts import replacing
-from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
+from tabweave.delimited import read_cells, read_header
+from tabweave.errors import (
+    ArtifactError,
+    MissingDataError,
+    Problems,
+    SchemaError,
+    did_you_mean,
+    shorten,
+    some_of,
+)
 
 TableFormat = Literal["tsv", "csv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(TableFormat)
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 ROWS_PER_BATCH = 65_536
-CSV_BLOCK_BYTES = 16 << 20
 
 
 def format_of(path: Path) -> TableFormat | None:
     """The format that a file name's ending says, or None."""
-    ending = path.name.strip().lower().rsplit(".", 1)[-1]
-    return next((f for f in get_args(TableFormat) if f == ending), None)
+    ending = Path(path.name.strip().lower()).suffix
+    return next((f for f in get_args(TableFormat) if f".{f}" == ending), None)
 
 
 def find_first_data_file(folder: Path) -> Path:
@@ -40,18 +47,20 @@ def find_first_data_file(folder: Path) -> Path:
         MissingDataError: The folder holds no such file.
     """
     folder = Path(folder)
-    names = (
-        sorted(p.name for p in folder.iterdir() if p.is_file())
-        if folder.is_dir()
-        else []
-    )
+    names = _file_names(folder)
     for name in names:
         if format_of(Path(name)) and not name.startswith((".", "_")):
             return folder / name
     raise MissingDataError(
         f"No supported data file (.tsv, .csv, .parquet) found in {folder}. It holds "
-        f"{names or 'nothing'}."
+        f"{some_of(names) or 'nothing'}."
     )
+
+
+def _file_names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 def find_split_file(data_dir: Path, split: str, filename: str | None = None) -> Path:
@@ -66,23 +75,15 @@ def find_split_file(data_dir: Path, split: str, filename: str | None = None) -> 
     """
     data_dir = Path(data_dir)
     if filename is not None:
-        tried = [data_dir / split / filename, data_dir / filename]
-        found = next((path for path in tried if path.is_file()), None)
-        if found is None:
-            raise MissingDataError(
-                f"data.{split}_filename names {filename!r}, but neither {tried[0]} nor "
-                f"{tried[1]} exists."
-            )
-        if format_of(found) is None:
-            raise SchemaError(
-                f"data.{split}_filename names {filename!r}, whose format is not known. "
-                "Supported endings: .tsv, .csv, .parquet."
-            )
-        return found
-    if (data_dir / split).is_dir():
-        return find_first_data_file(data_dir / split)
+        return _named_file(data_dir, split, filename)
+    folder = data_dir / split
     beside = [data_dir / f"{split}.{ending}" for ending in FORMATS]
     there = [path for path in beside if path.is_file()]
+    try:
+        return find_first_data_file(folder)
+    except MissingDataError:
+        if folder.is_dir() and not there:
+            raise
     if len(there) > 1:
         raise SchemaError(
             f"Several files claim to be the {split} split: {[p.name for p in there]} in "
@@ -91,10 +92,26 @@ def find_split_file(data_dir: Path, split: str, filename: str | None = None) -> 
     if there:
         return there[0]
     raise MissingDataError(
-        f"No supported data file (.tsv, .csv, .parquet) found in {data_dir / split}, and "
+        f"No supported data file (.tsv, .csv, .parquet) found in {folder}, and "
         f"no {split}.tsv, {split}.csv or {split}.parquet in {data_dir}. Set data_dir to "
         "the folder of your files: kedro run --params=data_dir=<folder>."
     )
+
+
+def _named_file(data_dir: Path, split: str, filename: str) -> Path:
+    tried = [data_dir / split / filename, data_dir / filename]
+    found = next((path for path in tried if path.is_file()), None)
+    if found is None:
+        raise MissingDataError(
+            f"data.{split}_filename names {filename!r}, but neither {tried[0]} nor "
+            f"{tried[1]} exists."
+        )
+    if format_of(found) is None:
+        raise SchemaError(
+            f"data.{split}_filename names {filename!r}, whose format is not known. "
+            "Supported endings: .tsv, .csv, .parquet."
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -122,21 +139,7 @@ class RawTable:
         """
         if self.format == "parquet":
             return list(self._open_parquet().schema_arrow.names)
-        try:
-            with open(self.path, encoding="utf-8-sig", newline="") as file:
-                header = next(csv.reader(file, delimiter=DELIMITERS[self.format]), None)
-        except UnicodeDecodeError as error:
-            raise SchemaError(
-                f"{self.path}: the header is not UTF-8 (byte {error.start}). Save the "
-                "file as UTF-8."
-            ) from error
-        except csv.Error as error:
-            raise SchemaError(
-                f"{self.path}: the header cannot be read ({error})."
-            ) from error
-        if not header:
-            raise SchemaError(f"{self.path}: the file is empty; it has no header.")
-        return header
+        return read_header(self.path, DELIMITERS[self.format])
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Record batches of the named columns, in file order; CSV cells are strings.
@@ -146,30 +149,15 @@ class RawTable:
         """
         names = list(columns) if columns is not None else self.columns()
         if self.format == "parquet":
-            yield from self._open_parquet().iter_batches(ROWS_PER_BATCH, columns=names)
-            return
-        header = self.columns()
-        try:
-            with pa_csv.open_csv(
-                self.path,
-                read_options=pa_csv.ReadOptions(
-                    block_size=CSV_BLOCK_BYTES, use_threads=False
-                ),
-                parse_options=pa_csv.ParseOptions(
-                    delimiter=DELIMITERS[self.format], newlines_in_values=True
-                ),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(header, pa.string()),
-                    include_columns=names,
-                    strings_can_be_null=False,
-                ),
-            ) as reader:
-                yield from reader
-        except pa.ArrowInvalid as error:
-            raise SchemaError(
-                f"{self.path}: cannot be read as {self.format} with "
-                f"{len(header)} columns: {shorten(str(error), 300)}"
-            ) from error
+            return self._parquet_batches(names)
+        return read_cells(self.path, DELIMITERS[self.format], names)
+
+    def _parquet_batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with self._open_parquet() as file:
+            try:
+                yield from file.iter_batches(ROWS_PER_BATCH, columns=names)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise SchemaError(f"{self.path}: is damaged ({error}).") from error
 
     def _open_parquet(self) -> pq.ParquetFile:
         try:
@@ -221,8 +209,9 @@ class ArrowFile:
         try:
             return pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
         except (pa.ArrowInvalid, OSError) as error:
-            raise SchemaError(
-                f"{self.path}: is not an Arrow file ({error})."
+            raise ArtifactError(
+                f"{self.path} is missing or is not an Arrow file ({error}). Re-run the "
+                "stage that writes it."
             ) from error
 
 
@@ -267,8 +256,6 @@ def write_rows(
 
 def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> bool:
     """Notes missing and repeated columns of a file; True when all wanted are there."""
-    from tabweave.errors import did_you_mean
-
     present = table.columns()
     before = len(problems.found)
     repeated = sorted({name for name in present if present.count(name) > 1})
@@ -280,7 +267,7 @@ def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> 
             hint = did_you_mean(name, present)
             problems.add(
                 f"{table.path}: Column '{name}' not found in dataset.{hint} The file has "
-                f"{shorten(present, 300)}."
+                f"{some_of(present)}."
             )
     if len(present) == 1 and len(wanted) > 1:
         problems.add(

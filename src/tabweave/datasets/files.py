@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from functools import partial
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import ImagePreview, JSONPreview
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from tabweave.models.classifier import Classifier
 
-DPI = 150
+# No date and no version in the file: equal figures give equal bytes.
+PNG: dict[str, Any] = {"format": "png", "dpi": 150, "metadata": {"Software": None}}
+EVENTS = "events.out.tfevents.*"
 
 
 class JsonDataset(FileDataset[Any, Any]):
@@ -50,7 +52,15 @@ class TokenizersDataset(FileDataset[dict[str, str], dict[str, str]]):
     """``<field>/tokenizer.json`` per text field; loads as field -> JSON text."""
 
     def load(self) -> dict[str, str]:
-        """Field -> content of its tokenizer.json."""
+        """Field -> content of its tokenizer.json.
+
+        Raises:
+            ArtifactError: The folder is missing; an empty one has no text fields.
+        """
+        if not self.path.is_dir():
+            raise ArtifactError(
+                f"{self.path} does not exist. Run: kedro run --pipelines=text"
+            )
         files = sorted(self.path.glob("*/tokenizer.json"))
         return {f.parent.name: f.read_text(encoding="utf-8") for f in files}
 
@@ -103,9 +113,9 @@ class FigureDataset(FileDataset["Figure", bytes]):
         return self.path.read_bytes()
 
     def save(self, data: Figure) -> None:
-        """Draws it in one step; no date or version in the file."""
+        """Draws it in one step."""
         with replacing(self.path) as part:
-            data.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+            data.savefig(part, **PNG)
 
     def preview(self) -> ImagePreview:
         """The picture, for kedro-viz."""
@@ -135,33 +145,39 @@ class TensorBoardDataset(FileDataset[dict[str, Any], Path]):
     def save(self, data: dict[str, Any]) -> None:
         """Replaces the events and figures of the last evaluation.
 
+        They are written aside first, so a failure leaves the old ones. Other folders
+        in this one, such as the curves of training, stay.
+
         Args:
             data: ``scalars`` name -> number or None, ``figures`` name -> figure.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.path.mkdir(parents=True, exist_ok=True)
-        for old in self.path.glob("events.out.tfevents.*"):
-            old.unlink()
-        writer = SummaryWriter(str(self.path))
+        aside = self.path / ".part"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        old = {*self.path.glob(EVENTS), *self.path.glob("*.png")}
         try:
-            for name, value in data["scalars"].items():
-                if value is not None:
-                    writer.add_scalar(name, value, 0)
-            for name, figure in data["figures"].items():
-                content = io.BytesIO()
-                figure.savefig(
-                    content, format="png", dpi=DPI, metadata={"Software": None}
-                )
-                png = content.getvalue()
-                write_bytes(self.path / f"{name}.png", partial(_write, png))
-                writer.add_image(name, _pixels(png), 0, dataformats="HWC")
+            _write_events(aside, data)
+            new = {self.path / file.name for file in aside.iterdir()}
+            for path in new:
+                (aside / path.name).replace(path)
         finally:
-            writer.close()
+            shutil.rmtree(aside)
+        for path in old - new:
+            path.unlink()
 
 
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
+def _write_events(folder: Path, data: dict[str, Any]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in data["scalars"].items():
+            if value is not None:
+                writer.add_scalar(name, value, 0)
+        for name, figure in data["figures"].items():
+            content = io.BytesIO()
+            figure.savefig(content, **PNG)
+            (folder / f"{name}.png").write_bytes(content.getvalue())
+            writer.add_image(name, _pixels(content.getvalue()), 0, dataformats="HWC")
 
 
 def _pixels(png: bytes) -> Any:

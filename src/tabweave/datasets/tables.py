@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import TablePreview
 
+from tabweave.artifacts import Provenance
 from tabweave.datasets.base import FileDataset
 from tabweave.evaluation.predictions import scored_batches
 from tabweave.tables import (
@@ -37,9 +39,17 @@ def _preview(table: pa.Table) -> TablePreview:
     )
 
 
+def _first_rows(raw: RawTable, nrows: int) -> TablePreview:
+    for batch in raw.batches():
+        return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
+    return TablePreview({"index": [], "columns": raw.columns(), "data": []})
+
+
 def _short(value: Any) -> Any:
-    if isinstance(value, int | float | bool) or value is None:
+    if value is None or isinstance(value, int | bool):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     text = str(value)
     return text if len(text) <= PREVIEW_CHARACTERS else f"{text[:PREVIEW_CHARACTERS]}…"
 
@@ -82,9 +92,7 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """The first rows of the file."""
-        for batch in self.load().batches():
-            return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
-        return TablePreview({"index": [], "columns": [], "data": []})
+        return _first_rows(self.load(), nrows)
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "split": self._split}
@@ -185,15 +193,14 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
         )
         target = self._path / f"{self._split}.{data.raw.format}"
         write_rows(target, batches, schema)
-        for ending in FORMATS:
-            if ending != data.raw.format:
-                (self._path / f"{self._split}.{ending}").unlink(missing_ok=True)
+        for ending in set(FORMATS) - {data.raw.format}:
+            other = self._path / f"{self._split}.{ending}"
+            Provenance.path_for(other).unlink(missing_ok=True)
+            other.unlink(missing_ok=True)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """The first rows of the file."""
-        for batch in self.load().batches():
-            return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
-        return TablePreview({"index": [], "columns": [], "data": []})
+        return _first_rows(self.load(), nrows)
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "split": self._split}

@@ -1,0 +1,142 @@
+import pytest
+import yaml
+
+from tabweave.config_loader import TabweaveConfigLoader
+from tabweave.errors import ConfigError
+from tabweave.project_setup.environment import ARTIFACT_FOLDERS
+from tabweave.settings import CONFIG_LOADER_ARGS
+
+DATA = {"id": "i", "label": "y", "text": ["t"], "train_filename": "mine.csv"}
+CATALOG = {
+    "model": {"type": "x", "path": "${layer:06_models}/model"},
+    "raw": {
+        "type": "x",
+        "filename": "${parameter:data.train_filename}",
+        "none": "${parameter:data.val_filename}",
+        "deep": "${parameter:data.id.deeper}",
+        "columns": "${parameter:data.text}",
+    },
+}
+
+
+def put(conf, folder, **files):
+    (conf / folder).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = conf / folder / f"{name}.yml"
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A configuration with two environments of its own."""
+    put(tmp_path / "conf", "base", catalog=CATALOG, parameters={"data": DATA})
+    put(tmp_path / "conf", "local")
+    put(tmp_path / "conf", "mine", parameters={"data": {"train_filename": "new.csv"}})
+    put(tmp_path / "conf", "other")
+    return tmp_path / "conf"
+
+
+def loader(conf, env=None, **params):
+    return TabweaveConfigLoader(conf, env, params or None, **CONFIG_LOADER_ARGS)
+
+
+@pytest.mark.parametrize(
+    ("env", "path"),
+    [
+        (None, "data/06_models/model"),
+        ("", "data/06_models/model"),
+        ("base", "data/06_models/model"),
+        ("local", "data/06_models/model"),
+        ("mine", "data/06_models/mine/model"),
+    ],
+)
+def test_an_environment_of_its_own_has_layers_of_its_own(conf, env, path):
+    assert loader(conf, env)["catalog"]["model"]["path"] == path
+
+
+def test_two_loaders_of_one_process_do_not_mix(conf):
+    first, second = loader(conf), loader(conf, "mine")
+    for _ in range(2):
+        assert first["catalog"]["model"]["path"] == "data/06_models/model"
+        assert second["catalog"]["model"]["path"] == "data/06_models/mine/model"
+        assert first["catalog"]["raw"]["filename"] == "mine.csv"
+        assert second["catalog"]["raw"]["filename"] == "new.csv"
+
+
+def test_a_catalog_entry_reads_a_parameter(conf):
+    entry = loader(conf)["catalog"]["raw"]
+    assert entry["filename"] == "mine.csv"
+    assert entry["columns"] == ["t"]
+    assert entry["none"] is None
+    assert entry["deep"] is None
+
+
+def test_an_environment_changes_single_keys_and_params_win(conf):
+    assert loader(conf, "mine")["parameters"]["data"] == {
+        **DATA,
+        "train_filename": "new.csv",
+    }
+    won = loader(conf, "mine", data={"train_filename": "best.csv"})
+    assert won["parameters"]["data"]["train_filename"] == "best.csv"
+    assert won["catalog"]["raw"]["filename"] == "best.csv"
+
+
+def test_parameters_are_checked_before_anything_runs(conf):
+    put(conf, "base", parameters={"data": {**DATA, "labl": "y"}, "txt": {}})
+    with pytest.raises(ConfigError, match=r"data\.labl: unknown key") as caught:
+        loader(conf)["parameters"]
+    assert "txt: unknown group. Did you mean 'text'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"training": {"batch_size": 0}}, {"traning": {}}])
+def test_params_of_the_command_line_are_checked_too(conf, wrong):
+    with pytest.raises(ConfigError, match=r"traini?ng"):
+        loader(conf, **wrong)["parameters"]
+
+
+def test_an_unknown_environment_is_refused_with_the_known_ones(conf):
+    with pytest.raises(ConfigError, match="no environment 'mien'") as caught:
+        loader(conf, "mien")
+    message = str(caught.value)
+    assert f"{conf / 'mien'} does not exist. Did you mean 'mine'?" in message
+    assert "Environments: ['base', 'local', 'mine', 'other']." in message
+    assert "tabweave init" in message
+
+
+@pytest.mark.parametrize("name", sorted(ARTIFACT_FOLDERS))
+def test_an_environment_cannot_take_the_name_of_a_folder_of_artifacts(conf, name):
+    put(conf, name)
+    with pytest.raises(ConfigError, match=f"'{name}' cannot name an environment"):
+        loader(conf, name)
+
+
+def test_without_a_conf_folder_there_is_no_environment_to_miss(tmp_path):
+    assert loader(tmp_path / "conf", "mine").env == "mine"
+
+
+@pytest.mark.parametrize("place", ["group", "field"])
+def test_a_relative_encoder_folder_counts_from_the_project_root(
+    conf, tmp_path, monkeypatch, place
+):
+    (tmp_path / "models" / "minilm").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    encoder = {"encoder": "models/minilm"}
+    text = encoder if place == "group" else {"fields": [{"name": "t", **encoder}]}
+    put(conf, "base", parameters={"data": DATA, "text": text})
+    found = loader(conf)["parameters"]["text"]
+    holder = found if place == "group" else found["fields"][0]
+    assert holder["encoder"] == str(tmp_path / "models" / "minilm")
+
+
+def test_scratch_and_hub_ids_and_whole_paths_stay(conf, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "away").mkdir()
+    whole = str(tmp_path / "away")
+    for encoder in ("scratch", "org/model", whole):
+        put(conf, "base", parameters={"data": DATA, "text": {"encoder": encoder}})
+        assert loader(conf)["parameters"]["text"]["encoder"] == encoder
+
+
+def test_no_text_group_is_no_fault(conf):
+    assert "text" not in loader(conf)["parameters"]

@@ -1,0 +1,181 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabweave.errors import ConfigError
+from tabweave.parameters import PARAMETER_TYPES, check_parameters
+
+DATA = {"id": "i", "label": "y", "text": ["t"]}
+
+
+def faults(parameters):
+    """Every line of the error, or nothing."""
+    try:
+        check_parameters(parameters)
+    except ConfigError as error:
+        title, *lines, way_out = str(error).splitlines()
+        assert title == "The parameters are not valid:"
+        assert way_out == (
+            "Parameters come from conf/base, conf/<env> and --params; the later wins."
+        )
+        return [line.removeprefix("  - ") for line in lines]
+    return []
+
+
+@pytest.mark.parametrize("name", [n for n in PARAMETER_TYPES if n != "data"])
+def test_every_group_but_the_columns_has_a_default_for_everything(name):
+    assert faults({name: {}}) == []
+
+
+def test_lists_of_a_file_are_right_and_the_data_folder_is_no_group():
+    assert (
+        faults({"data": DATA, "data_dir": "data/01_raw", "text": {"fields": []}}) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "line"),
+    [
+        # A group that is not one.
+        (
+            {"txt": {}},
+            "txt: unknown group. Did you mean 'text'? Known: data, text, tab",
+        ),
+        ({"zzz": 1}, "zzz: unknown group. Known: data, text, tabular, model, training"),
+        ({1: {}}, "1: unknown group. Known: data"),
+        (
+            {"text": None},
+            "text: must hold keys and values, but is None; to set one key",
+        ),
+        (
+            {"text": "scratch"},
+            "text: must hold keys and values, but is 'scratch'; to se",
+        ),
+        (
+            {"tabular": []},
+            "tabular: must hold keys and values, but is []; to set one k",
+        ),
+        # A key that is not one.
+        (
+            {"training": {"batchsize": 1}},
+            "training.batchsize: unknown key. Did you mean 'batch_size'? Known: ",
+        ),
+        (
+            {"model": {"scratch": {"hidden": 3}}},
+            "model.scratch.hidden: unknown key. Did you mean 'hidden_size'? Known: hidd",
+        ),
+        (
+            {"text": {"fields": [{"name": "a"}, {"name": "b", "encodr": "x"}]}},
+            "text.fields.1.encodr: unknown key. Did you mean 'encoder'? Known: name, ",
+        ),
+        ({"data": {1: 2}}, "data: keys must be text, but are [1]"),
+        (
+            {"model": {"scratch": {1: 2}}},
+            "model.scratch.1: keys should be strings, got ",
+        ),
+        # A value that cannot be.
+        (
+            {"text": {"max_sen_len": "many"}},
+            "text.max_sen_len: input should be a valid integer, unable to parse string "
+            "as an integer, got 'many'",
+        ),
+        (
+            {"training": {"batch_size": 0}},
+            "training.batch_size: input should be greater than 0, got 0",
+        ),
+        (
+            {"export": {"parity_batch_sizes": [1, 0]}},
+            "export.parity_batch_sizes.1: input should be greater than 0, got 0",
+        ),
+        (
+            {"tabular": {"imputation": "avg"}},
+            "tabular.imputation: input should be 'mean',",
+        ),
+        ({"data": {"label": "y"}}, "data.id: field required, got {'label': 'y'}"),
+        (
+            {"data": {**DATA, "text": "t"}},
+            "data.text: input should be a valid tuple, got 't'",
+        ),
+        (
+            {"data": {**DATA, "classes": [0, "1"]}},
+            "data.classes.0: input should be a valid string, got 0",
+        ),
+        # Values that contradict one another.
+        (
+            {"data": {**DATA, "label": "i"}},
+            "data: columns ['i'] have more than one role; give each column one of id,",
+        ),
+        (
+            {"model": {"model_class": "multimodal_brt"}},
+            "model: unknown model class: multimodal_brt. Did you mean 'multimodal_bert'?",
+        ),
+        (
+            {"model": {"scratch": {"hidden_size": 130}}},
+            "model.scratch: num_heads 4 must divide hidden_size 130",
+        ),
+        (
+            {"text": {"steps": ["tokenizer", "emoji_remover"]}},
+            "text.steps: steps ['tokenizer', 'emoji_remover']: tokenizer stands before ",
+        ),
+    ],
+)
+def test_a_fault_is_named_by_the_key_that_a_user_can_mend(parameters, line):
+    found = faults(parameters)
+    assert len(found) == 1
+    assert found[0].startswith(line)
+
+
+def test_all_faults_of_all_groups_come_at_once():
+    wrong = {
+        "txt": {},
+        "data": {"id": 1, "labl": "y"},
+        "training": {"batch_size": "x", "lr": -1},
+    }
+    assert [line.split(":")[0] for line in faults(wrong)] == [
+        "txt",
+        "data.id",
+        "data.label",
+        "data.labl",
+        "training.batch_size",
+        "training.lr",
+    ]
+
+
+def test_a_long_value_is_cut():
+    (line,) = faults({"training": {"batch_size": "x" * 10_000}})
+    assert len(line) < 250
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.text(max_size=5) | st.integers() | st.sampled_from(["name", "fields"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+KEYS = sorted({key for kind in PARAMETER_TYPES.values() for key in kind.model_fields})
+
+
+@given(
+    parameters=st.dictionaries(
+        st.sampled_from(sorted(PARAMETER_TYPES)) | st.text(max_size=5) | st.integers(),
+        VALUES | st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4),
+        max_size=4,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_file_holds_it_is_right_or_a_fault_of_ours(parameters):
+    unknown = set(parameters) - set(PARAMETER_TYPES)
+    try:
+        check_parameters(parameters)
+    except ConfigError as error:
+        message = str(error)
+    else:
+        message = ""
+    assert bool(message) >= bool(unknown)
+    assert all(f"  - {name}: unknown group." in message for name in unknown)

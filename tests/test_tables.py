@@ -1,0 +1,364 @@
+import pickle
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabweave import delimited, tables
+from tabweave.errors import ArtifactError, MissingDataError, Problems, SchemaError
+from tabweave.tables import (
+    FORMATS,
+    ArrowFile,
+    RawTable,
+    TableFile,
+    check_header,
+    find_first_data_file,
+    find_split_file,
+    format_of,
+    write_arrow,
+    write_parquet,
+    write_rows,
+)
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def texts(**columns):
+    return pa.table({name: pa.array(v, pa.string()) for name, v in columns.items()})
+
+
+def write(path, table):
+    write_rows(path, iter(table.to_batches()), table.schema)
+    return RawTable(path, "train")
+
+
+def read(raw, columns=None):
+    return pa.Table.from_batches(raw.batches(columns))
+
+
+# Which file is the split?
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("x.csv", "csv"),
+        ("x.TSV", "tsv"),
+        (" x.Parquet ", "parquet"),
+        ("part-0.snappy.parquet", "parquet"),
+        ("x.csv.gz", None),
+        ("x.csv.crc", None),
+        ("x.txt", None),
+        ("csv", None),
+        ("_SUCCESS", None),
+        ("", None),
+    ],
+)
+def test_the_ending_says_the_format(tmp_path, name, kind):
+    assert format_of(tmp_path / name) == kind
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        (["train/x.csv"], "train/x.csv"),
+        (["train/b.tsv", "train/a.parquet"], "train/a.parquet"),
+        (["train/_SUCCESS", "train/part-1.parquet"], "train/part-1.parquet"),
+        (["train/_meta.csv", "train/.a.csv", "train/x.csv"], "train/x.csv"),
+        (["train/a.txt", "train/x.CSV"], "train/x.CSV"),
+        (["train/x.csv", "train.csv", "train.tsv"], "train/x.csv"),
+        (["train/deep.csv/x.csv", "train/y.csv"], "train/y.csv"),
+        (["train.csv"], "train.csv"),
+        (["train.tsv", "val.csv"], "train.tsv"),
+        (["train/notes.txt", "train.parquet"], "train.parquet"),
+        (["train", "train.csv"], "train.csv"),
+    ],
+)
+def test_the_first_file_of_the_folder_wins_then_the_one_beside(tmp_path, there, found):
+    touch(tmp_path, *there)
+    assert find_split_file(tmp_path, "train") == tmp_path / found
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ([], r"train, and no train\.tsv, train\.csv or train\.parquet in .* data_dir"),
+        (["trian.csv"], "no train.tsv, train.csv or train.parquet"),
+        (["train/_SUCCESS", "train/a.txt"], r"train\. It holds '_SUCCESS', 'a.txt'\."),
+        (["train/deep/x.csv"], r"train\. It holds nothing\."),
+    ],
+)
+def test_no_file_says_where_it_was_sought(tmp_path, there, message):
+    touch(tmp_path, *there)
+    with pytest.raises(MissingDataError, match=message) as caught:
+        find_split_file(tmp_path, "train")
+    start = "No supported data file (.tsv, .csv, .parquet) found in "
+    assert str(caught.value).startswith(f"{start}{tmp_path / 'train'}")
+
+
+def test_a_data_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MissingDataError, match=f"{tmp_path / 'no'}"):
+        find_split_file(tmp_path / "no", "train")
+
+
+def test_two_files_that_claim_to_be_the_split_are_refused(tmp_path):
+    touch(tmp_path, "train.csv", "train.parquet")
+    with pytest.raises(SchemaError, match=r"'train\.csv', 'train\.parquet'") as caught:
+        find_split_file(tmp_path, "train")
+    assert "set data.train_filename" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "deep/mine.tsv", "train/mine.parquet"])
+def test_a_named_file_wins(tmp_path, name):
+    touch(tmp_path, "train/a.csv", "train.csv", name)
+    assert find_split_file(tmp_path, "train", name) == tmp_path / name
+
+
+def test_a_named_file_is_sought_in_the_folder_of_the_split_first(tmp_path):
+    touch(tmp_path, "train/mine.csv", "mine.csv")
+    found = find_split_file(tmp_path, "train", "mine.csv")
+    assert found == tmp_path / "train" / "mine.csv"
+
+
+def test_a_named_file_may_lie_anywhere(tmp_path):
+    touch(tmp_path, "elsewhere/mine.csv")
+    path = tmp_path / "elsewhere" / "mine.csv"
+    assert find_split_file(tmp_path / "data", "train", str(path)) == path
+
+
+def test_a_named_file_that_is_not_there_or_of_no_format_is_refused(tmp_path):
+    touch(tmp_path, "train/a.csv", "mine.xlsx")
+    with pytest.raises(MissingDataError, match=r"data\.train_filename names 'no\.csv'"):
+        find_split_file(tmp_path, "train", "no.csv")
+    with pytest.raises(SchemaError, match=r"'mine\.xlsx', whose format is not known"):
+        find_split_file(tmp_path, "train", "mine.xlsx")
+
+
+@given(
+    names=st.sets(
+        st.text("ab._AB", min_size=1, max_size=4).filter(lambda n: n.strip("."))
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_the_first_file_does_not_depend_on_the_order_of_the_disk(
+    tmp_path_factory, names
+):
+    folder = tmp_path_factory.mktemp("split")
+    touch(folder, *[f"{name}.csv" for name in names])
+    usable = sorted(f"{n}.csv" for n in names if not n.startswith((".", "_")))
+    if usable:
+        assert find_first_data_file(folder) == folder / usable[0]
+    else:
+        with pytest.raises(MissingDataError):
+            find_first_data_file(folder)
+
+
+# A user's file
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_rows_read_back_as_they_were_written(tmp_path_factory, kind, rows):
+    path = tmp_path_factory.mktemp("rows") / f"x.{kind}"
+    table = texts(**dict(zip("abc", zip(*rows, strict=True), strict=True)))
+    raw = write(path, table)
+    assert (raw.format, raw.columns()) == (kind, ["a", "b", "c"])
+    assert read(raw).equals(table)
+    reordered = ["c", "a"]
+    assert read(raw, reordered).select(reordered).equals(table.select(reordered))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_many_batches_keep_their_order_in_every_format(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 100)
+    table = texts(a=[str(n) for n in range(2500)], b=["x\r\ny"] * 2500)
+    raw = write(tmp_path / f"x.{kind}", table)
+    batches = list(raw.batches())
+    assert len(batches) > 10
+    assert pa.Table.from_batches(batches).equals(table)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_table_without_rows_has_columns(tmp_path, kind):
+    raw = write(tmp_path / f"x.{kind}", texts(a=[], b=[]))
+    assert raw.columns() == ["a", "b"]
+    assert sum(batch.num_rows for batch in raw.batches()) == 0
+
+
+def test_parquet_keeps_the_types_of_its_columns(tmp_path):
+    table = pa.table(
+        {
+            "n": pa.array([1, None], pa.int64()),
+            "d": pa.array(["a", "b"]).dictionary_encode(),
+            "t": pa.array([0, 1], pa.timestamp("ms")),
+        }
+    )
+    assert read(write(tmp_path / "x.parquet", table)).schema.types == table.schema.types
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2\n", b"PAR1" + b"\0" * 50 + b"PAR1"]
+)
+def test_what_is_not_parquet_is_named(tmp_path, content):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(content)
+    with pytest.raises(SchemaError, match=f"{path}: is not a Parquet file"):
+        RawTable(path, "train").columns()
+    with pytest.raises(SchemaError, match=f"{path}: is not a Parquet file"):
+        list(RawTable(path, "train").batches(["a"]))
+
+
+def test_parquet_with_a_damaged_page_is_named(tmp_path):
+    raw = write(tmp_path / "x.parquet", texts(a=[f"{n:>50}" for n in range(999)]))
+    content = bytearray(raw.path.read_bytes())
+    content[20:600] = b"\xff" * 580
+    raw.path.write_bytes(content)
+    with pytest.raises(SchemaError, match=f"{raw.path}: is damaged"):
+        list(raw.batches(["a"]))
+
+
+def test_an_unknown_format_is_refused_for_reading_and_writing(tmp_path):
+    with pytest.raises(SchemaError, match=r"x\.json: unknown format; use \.tsv"):
+        RawTable(tmp_path / "x.json", "train").columns()
+    with pytest.raises(SchemaError, match=r"x\.json: unknown format; use \.tsv"):
+        write(tmp_path / "x.json", texts(a=["1"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rows_that_cannot_be_drawn_to_the_end_leave_the_old_file(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    old = write(path, texts(a=["old"])).path.read_bytes()
+    table = texts(a=["new"] * 1000)
+
+    def failing():
+        yield from table.to_batches()
+        raise SchemaError("row 1001 is wrong")
+
+    with pytest.raises(SchemaError, match="row 1001 is wrong"):
+        write_rows(path, failing(), table.schema)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# The header
+
+
+def checked(tmp_path, header, wanted):
+    path = tmp_path / "x.csv"
+    path.write_text(f"{header}\n")
+    problems = Problems("Wrong")
+    ok = check_header(RawTable(path, "train"), wanted, problems)
+    assert ok is not bool(problems)
+    return [line.removeprefix(f"{path}: ") for line in problems.found]
+
+
+def test_a_header_with_all_wanted_columns_in_any_order_is_right(tmp_path):
+    assert checked(tmp_path, "c,other,b,a,other", ["a", "b", "c"]) == []
+
+
+def test_missing_and_repeated_columns_are_all_noted(tmp_path):
+    assert checked(tmp_path, "id,Lable,text,text", ["id", "label", "text", "zz"]) == [
+        "column 'text' appears more than once.",
+        "Column 'label' not found in dataset. Did you mean 'Lable'? The file has "
+        "'id', 'Lable', 'text', 'text'.",
+        "Column 'zz' not found in dataset. The file has 'id', 'Lable', 'text', 'text'.",
+    ]
+
+
+@pytest.mark.parametrize("header", ["id;label;text", "id\tlabel\ttext"])
+def test_a_file_with_another_delimiter_is_recognised(tmp_path, header):
+    *_, last = checked(tmp_path, header, ["id", "label"])
+    assert last == (
+        f"the whole header is one column, {header!r}. Is the file delimited by "
+        "something other than ','?"
+    )
+
+
+def test_a_header_that_is_really_a_row_is_cut(tmp_path):
+    lines = checked(tmp_path, ",".join(["x" * 5000] * 500), ["id", "label"])
+    assert max(map(len, lines)) < 1000
+
+
+# Our own files
+
+TYPED = pa.table(
+    {
+        "id": pa.array(["a", "b", "c"], pa.string()),
+        "n": pa.array([0.5, None, 2.0], pa.float32()),
+        "tokens": pa.array(
+            [[[1, 2], [3]], [], [[4]]], pa.large_list(pa.large_list(pa.uint16()))
+        ),
+    }
+)
+
+
+def test_a_typed_table_reads_back_whole_and_by_column(tmp_path):
+    path = tmp_path / "x.parquet"
+    write_parquet(path, TYPED)
+    file = TableFile(path)
+    assert (file.num_rows, file.column_names) == (3, ["id", "n", "tokens"])
+    assert file.read().equals(TYPED)
+    assert file.read(["n"]).equals(TYPED.select(["n"]))
+    batches = list(file.batches(["id"], rows=2))
+    assert [batch.num_rows for batch in batches] == [2, 1]
+    assert pa.Table.from_batches(batches)["id"].to_pylist() == ["a", "b", "c"]
+
+
+def test_an_arrow_file_is_one_batch_however_many_it_was_made_of(tmp_path):
+    path = tmp_path / "x.arrow"
+    write_arrow(path, pa.concat_tables([TYPED, TYPED.slice(1), TYPED]))
+    table = ArrowFile(path).open()
+    assert [column.num_chunks for column in table.columns] == [1, 1, 1]
+    assert table.equals(pa.concat_tables([TYPED, TYPED.slice(1), TYPED]))
+
+
+def test_an_arrow_file_is_mapped_and_not_read(tmp_path):
+    path = tmp_path / "x.arrow"
+    write_arrow(path, pa.table({"n": pa.array(range(1_000_000), pa.int64())}))
+    before = pa.total_allocated_bytes()
+    table = ArrowFile(path).open()
+    assert table["n"][999_999].as_py() == 999_999
+    assert pa.total_allocated_bytes() - before < 100_000
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_an_arrow_file_may_have_no_or_one_row(tmp_path, rows):
+    path = tmp_path / "x.arrow"
+    write_arrow(path, TYPED.slice(0, rows))
+    assert ArrowFile(path).open().equals(TYPED.slice(0, rows))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"ARROW1\0\0half a file"])
+def test_an_arrow_file_that_is_missing_or_damaged_is_named(tmp_path, content):
+    path = tmp_path / "x.arrow"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{path} is missing or is not an Arrow"):
+        ArrowFile(path).open()
+
+
+def test_a_mapped_file_can_be_replaced_while_it_is_read(tmp_path):
+    path = tmp_path / "x.arrow"
+    write_arrow(path, TYPED)
+    mapped = ArrowFile(path).open()
+    write_arrow(path, TYPED.slice(2))
+    assert mapped.equals(TYPED)
+    assert ArrowFile(path).open().equals(TYPED.slice(2))
+
+
+@pytest.mark.parametrize("kind", [ArrowFile, TableFile])
+def test_a_handle_goes_to_another_process_as_a_path(tmp_path, kind):
+    handle = kind(tmp_path / "x")
+    assert pickle.loads(pickle.dumps(handle)) == handle
+    assert len(pickle.dumps(handle)) < 500
