@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveFloat, PositiveInt
+from typing import Self
+
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from tabweave.schema import Parameters
+
+OUTPUT, TABLE = "probabilities", "tab"
+"""Names in the ONNX file that are not a matter of choice."""
 
 
 class ExportConfig(Parameters):
@@ -20,3 +25,14 @@ class ExportConfig(Parameters):
     """Rows per call in the comparison."""
     parity_tolerance: PositiveFloat = 1e-5
     """Largest difference of a probability from PyTorch in fp32."""
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        names = [self.text_input_ids_key, self.text_attention_mask_key, TABLE, OUTPUT]
+        if len(set(names)) < len(names) or not all(names):
+            raise ValueError(
+                f"text_input_ids_key {self.text_input_ids_key!r} and "
+                f"text_attention_mask_key {self.text_attention_mask_key!r} must be two "
+                f"different names, not empty and neither {TABLE!r} nor {OUTPUT!r}"
+            )
+        return self

@@ -20,14 +20,13 @@ from torch.export import Dim
 
 from tabweave.batches import Batch, Rows, pad
 from tabweave.errors import ExportError
-from tabweave.export.config import ExportConfig
+from tabweave.export.config import OUTPUT, TABLE, ExportConfig
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.config import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 OPSETS = (23, 20)
-OUTPUT, TABLE = "probabilities", "tab"
 FAILED = "Failed to export model to ONNX"
 _CHECK = """
 import sys, onnx
@@ -68,7 +67,7 @@ def _dynamic_shapes(spec: ModelSpec) -> tuple[Any, ...]:
         suffix = str(number or "")
         text = {
             0: batch,
-            1: Dim(f"chunks{suffix}", max=field.max_total_chunks),
+            1: Dim(f"chunks{suffix}"),
             2: Dim(f"seq{suffix}", max=field.max_sen_len),
         }
         shapes += [text, dict(text)]
@@ -94,10 +93,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _sample(spec: ModelSpec) -> list[torch.Tensor]:
-    """Inputs to trace with: two rows, two chunks where a row may have them."""
+    """Inputs to trace with: two rows of two chunks, since a size of 1 is a constant."""
     inputs: list[torch.Tensor] = []
     for field in spec.text:
-        shape = (2, min(2, field.max_total_chunks), min(8, field.max_sen_len))
+        shape = (2, 2, min(8, field.max_sen_len))
         # Two tensors, not one twice: the exporter takes equal objects for one input.
         inputs.append(torch.ones(shape, dtype=torch.int64))
         inputs.append(torch.ones(shape, dtype=torch.int64))
@@ -198,7 +197,7 @@ def compare_with_pytorch(
             ]
         )
         differences[str(size)] = float(np.abs(got - expected).max())
-    worst = max(differences.values())
+    worst = float(np.max(list(differences.values())))  # max() can pass over a NaN
     if not worst <= config.parity_tolerance:
         raise ExportError(
             f"{FAILED}: its probabilities differ from PyTorch by up to {worst:.2e} on "

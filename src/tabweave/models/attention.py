@@ -6,7 +6,8 @@ their configuration names. We register one that reads the sequence lengths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,16 @@ def _with_other_rows_changed(
     return replace(text, ids=torch.where(token_row == row, text.ids, noise))
 
 
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 def check_rows_are_independent(
     model: nn.Module, batch: Batch, vocabularies: Sequence[int], *, rows: int = 3
 ) -> None:
@@ -94,9 +105,7 @@ def check_rows_are_independent(
     """
     forward: Callable[[Batch], Tensor] = model.__call__
     generator = torch.Generator().manual_seed(0)
-    training = model.training
-    model.eval()
-    with torch.no_grad():
+    with _evaluating(model), torch.no_grad():
         base = forward(batch)
         for row in range(min(rows, len(batch))):
             texts = tuple(
@@ -111,4 +120,3 @@ def check_rows_are_independent(
                     "other rows changed. This encoder does not keep packed sequences "
                     "apart; choose another text.encoder."
                 )
-    model.train(training)

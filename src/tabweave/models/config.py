@@ -124,3 +124,13 @@ class ModelSpec(Parameters):
     text: tuple[TextFieldSpec, ...]
     features: tuple[str, ...]
     classes: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _has_the_fields_of_its_architecture(self) -> Self:
+        wanted = self.model.architecture.fields
+        if wanted is not None and len(self.text) != wanted:
+            raise ValueError(
+                f"model_class {self.model.model_class!r} takes {wanted} text fields, but "
+                f"the description has {[field.name for field in self.text]}"
+            )
+        return self

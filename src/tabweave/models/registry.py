@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tabweave.artifacts import read_json, replacing_folder, write_json
 from tabweave.errors import ArtifactError, ConfigError
@@ -130,8 +131,15 @@ def save_model(model: Classifier, folder: Path) -> None:
         for name, value in model.state_dict().items()
     }
     with replacing_folder(folder) as part:
-        save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+        _write_weights(weights, part / WEIGHTS)
         write_json(part / CONFIG, model.spec.model_dump(mode="json"))
+
+
+def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(weights, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # its own kind of error, for a full disk too
+        raise OSError(str(error)) from error
 
 
 def load_model(folder: Path) -> Classifier:
@@ -144,7 +152,16 @@ def load_model(folder: Path) -> Classifier:
     try:
         model = Classifier(ModelSpec(**read_json(folder / CONFIG)))
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (ValidationError, SafetensorError, FileNotFoundError, RuntimeError) as error:
+    except (
+        # What torch, transformers and pydantic raise at a description that is not ours.
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         raise ArtifactError(
             f"{folder} does not hold a whole model: {error}. Re-run: kedro run "
             "--pipelines=train"

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
@@ -43,8 +45,8 @@ def pretrained_encoder_config(source: str, max_sen_len: int) -> dict[str, Any]:
             shorter than max_sen_len.
     """
     try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise ConfigError(
             f"text.encoder {source!r} cannot be loaded: {str(error).splitlines()[0]} "
             "Give a folder with config.json, model.safetensors and tokenizer.json, a hub "
@@ -69,6 +71,8 @@ def _plain(config: Any) -> dict[str, Any]:
     config.attention_probs_dropout_prob = 0.0
     plain = cast("dict[str, Any]", config.to_diff_dict())
     plain.pop("_name_or_path", None)
+    # Weights are fp32 whatever the files hold; precision is a matter of training.
+    plain.pop("dtype", None)
     plain["attention_probs_dropout_prob"] = 0.0
     return plain
 
@@ -105,8 +109,9 @@ class BertTextEncoder(nn.Module):
                 attention_probs_dropout_prob=0.0,
                 use_safetensors=True,
                 output_loading_info=True,
+                trust_remote_code=False,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ConfigError(
                 f"The weights of text.encoder {str(source)!r} cannot be loaded: "
                 f"{str(error).splitlines()[0]}"

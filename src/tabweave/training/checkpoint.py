@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -28,26 +28,45 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         storage_options: Any | None = None,
     ) -> None:
         """Saves in one step."""
-        write_bytes(Path(path), lambda file: torch.save(checkpoint, file))
+        write_bytes(Path(path), lambda file: _save(checkpoint, file))
 
 
-def checkpoint_callback(folder: Path, metric: str, mode: str) -> ModelCheckpoint:
-    """Keeps the best checkpoint by `metric` and the last one."""
-    return ModelCheckpoint(
+def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:
+        # torch hides why the disk refused behind a check of its own file format.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def checkpoint_callbacks(
+    folder: Path, metric: str, mode: str
+) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Two callbacks: one keeps the best validation by `metric`, one the last."""
+    best = ModelCheckpoint(
         dirpath=folder,
         filename="{epoch}-{step}",
         monitor=metric,
         mode=mode,
         save_top_k=1,
-        save_last=True,
         save_on_train_epoch_end=False,
     )
+    # Not save_last of the first one: that writes last.ckpt beside a new best one only.
+    last = ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(LAST).stem,
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
+    return best, last
 
 
-def clear_checkpoints(folder: Path) -> None:
-    """Removes the checkpoints of an earlier run."""
+def clear_files(folder: Path, pattern: str) -> None:
+    """Removes the checkpoints or curves of an earlier run; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.ckpt"):
+    for file in folder.glob(pattern):
         file.unlink()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -26,8 +27,8 @@ from tabweave.models.classifier import Classifier
 from tabweave.models.registry import build_model
 from tabweave.training.checkpoint import (
     WholeFileCheckpointIO,
-    checkpoint_callback,
-    clear_checkpoints,
+    checkpoint_callbacks,
+    clear_files,
     link_best,
     model_weights,
 )
@@ -55,6 +56,16 @@ def hardware_precision() -> str:
     return "bf16-mixed" if native else "32-true"
 
 
+def _precision(asked: str) -> str:
+    if asked == "16-mixed" and not torch.accelerator.is_available():
+        # Lightning would take bf16 instead, with a warning.
+        raise TrainingError(
+            "training.precision is 16-mixed, which needs a GPU, and there is none. Take "
+            "auto, bf16-mixed or 32-true."
+        )
+    return hardware_precision() if asked == "auto" else asked
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps Lightning's advertisements and advice out of a run that is in order."""
@@ -73,6 +84,19 @@ def _quiet() -> Iterator[None]:
         finally:
             for each, level in zip(loggers, levels, strict=True):
                 each.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C through as such: Lightning ignores it from then on and exits."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from error
+        raise
 
 
 def train_model(plan: TrainingPlan) -> TrainedModel:
@@ -122,7 +146,7 @@ def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Pa
             f"{len(batches)}. Give at most that, or a fraction of an epoch."
         )
     mode = "min" if config.early_stop_metric.endswith("loss") else "max"
-    best = checkpoint_callback(plan.checkpoints, config.early_stop_metric, mode)
+    best, last = checkpoint_callbacks(plan.checkpoints, config.early_stop_metric, mode)
     stopping = EarlyStopping(
         monitor=config.early_stop_metric,
         mode=mode,
@@ -130,8 +154,9 @@ def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Pa
         check_finite=True,
     )
     history = History()
-    precision = hardware_precision() if config.precision == "auto" else config.precision
-    clear_checkpoints(plan.checkpoints)
+    precision = _precision(config.precision)
+    clear_files(plan.checkpoints, "*.ckpt")
+    clear_files(plan.log_folder, "events.out.tfevents.*")
     started = time.monotonic()
     with _quiet():
         trainer = L.Trainer(
@@ -148,6 +173,7 @@ def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Pa
                 TrainingBar(config.early_stop_metric),
                 history,
                 best,
+                last,
                 stopping,
             ],
             logger=TensorBoardLogger(plan.log_folder, name="", version=""),
@@ -155,21 +181,26 @@ def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Pa
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(
-            module,
-            _loader(plan.train, batches),
-            _loader(plan.val, SortedBatches(plan.val.token_counts(), 64)),
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        with _interruptible():
+            trainer.fit(
+                module,
+                _loader(plan.train, batches),
+                _loader(plan.val, SortedBatches(plan.val.token_counts(), 64)),
+            )
     checkpoint = link_best(plan.checkpoints, best.best_model_path)
     summary = _summary(module, plan, history, precision, time.monotonic() - started)
     summary["best"] = {
         "metric": config.early_stop_metric,
-        "value": number_or_none(float(best.best_model_score or np.nan)),
+        "value": _best_value(best),
         "checkpoint": Path(best.best_model_path).name,
     }
     return summary, checkpoint
+
+
+def _best_value(best: ModelCheckpoint) -> float | None:
+    # A score of 0.0 is a score: not `best.best_model_score or ...`.
+    score = best.best_model_score
+    return None if score is None else number_or_none(float(score))
 
 
 def _summary(

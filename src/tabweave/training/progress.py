@@ -71,6 +71,16 @@ class TrainingBar(ProgressBar):
         assert self.bar is not None
         self.bar.close()
 
+    def on_exception(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Closes the bar: left open, it would draw over the error message."""
+        if self.bar is not None:
+            self.bar.close()
+
 
 class History(Callback):
     """Loss, metrics, throughput, seconds and memory at every validation."""

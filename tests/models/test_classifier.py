@@ -1,0 +1,154 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from models_fixtures import FEATURES
+from tabweave.batches import pad
+from tabweave.models.classifier import Classifier, PaddedClassifier
+from tabweave.models.config import ARCHITECTURES
+
+BATCH = np.arange(12)  # rows with 0, 1, 2 and 3 chunks
+
+
+def padded_inputs(batch, model):
+    found = [tensor for text in batch.texts for tensor in pad(text, 0)]
+    return [*found, batch.features] if model.spec.features else found
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_logits_are_one_number_per_row_and_class(tiny, name, classes):
+    model = tiny.model(name, classes)
+    batch = tiny.rows(name).batch(BATCH)
+    logits = model(batch)
+    assert logits.shape == (12, classes)
+    assert torch.isfinite(logits).all()
+    assert logits.std(0).min() > 1e-3  # rows differ
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_loss_reaches_every_parameter(tiny, name, pooling):
+    model = tiny.model(name, pooling=pooling).train()
+    batch = tiny.rows(name).batch(BATCH)
+    functional.cross_entropy(model(batch), batch.labels).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        # A constant added to all keys does not change a softmax: gradient 0.
+        assert parameter.grad.any() or key.endswith("key.bias"), key
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_row_alone_says_what_it_says_in_any_batch(tiny, name):
+    model, rows = tiny.model(name), tiny.rows(name)
+    draw = np.random.default_rng(0)
+    with torch.inference_mode():
+        alone = torch.cat([model(rows.batch(np.array([n]))) for n in range(len(rows))])
+        for size in (2, 3, 7, 16, 48):
+            # Neighbours with other counts of chunks, in another order, and repeated.
+            index = draw.choice(len(rows), size, replace=size > 16)
+            found = model(rows.batch(index))
+            torch.testing.assert_close(found, alone[index], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_equal_batches_give_equal_bits(tiny, name):
+    model, batch = tiny.model(name), tiny.rows(name).batch(BATCH)
+    assert torch.equal(model(batch), model(batch))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_padded_twin_gives_the_softmax_of_the_logits(tiny, name, classes):
+    model, batch = tiny.model(name, classes), tiny.rows(name).batch(BATCH)
+    padded = PaddedClassifier(model).eval()
+    expected = torch.softmax(model(batch), 1)
+    found = padded(*padded_inputs(batch, model))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n, a in ARCHITECTURES.items() if a.table])
+def test_the_table_matters(tiny, name):
+    model, batch = tiny.model(name), tiny.rows(name).batch(BATCH)
+    for feature in range(len(FEATURES)):
+        changed = batch.features.clone()
+        changed[:, feature] += 1
+        moved = model(replace(batch, features=changed)) - model(batch)
+        assert moved.abs().min(1).values.max() > 1e-4, FEATURES[feature]
+
+
+@pytest.mark.parametrize("name", [n for n, a in ARCHITECTURES.items() if not a.table])
+def test_a_text_model_does_not_look_at_the_table(tiny, name):
+    model, batch = tiny.model(name), tiny.rows(name).batch(BATCH)
+    without = replace(batch, features=batch.features * float("nan"))
+    assert torch.equal(model(without), model(batch))
+
+
+@pytest.mark.parametrize("name", [n for n, a in ARCHITECTURES.items() if a.fields != 0])
+def test_every_text_field_matters(tiny, name):
+    model, batch = tiny.model(name), tiny.rows(name).batch(BATCH)
+    for number, text in enumerate(batch.texts):
+        texts = list(batch.texts)
+        texts[number] = replace(text, ids=text.ids.flip(0))
+        moved = (model(replace(batch, texts=tuple(texts))) - model(batch)).abs().max(1)
+        has_text = torch.bincount(text.chunk_row, minlength=text.rows) > 0
+        assert moved.values[has_text].max() > 1e-4
+        assert not moved.values[~has_text].any()
+
+
+def test_the_order_of_the_chunks_does_not_matter_but_of_the_words_does(tiny):
+    """A row is the mean over its chunks, a chunk is a sequence."""
+    model, rows = tiny.model("bert"), tiny.rows("bert")
+    batch = rows.batch(np.array([2]))
+    text = batch.texts[0]
+    pieces = text.ids.split(text.lengths)
+    lengths = text.lengths[::-1]
+    swapped = replace(
+        text,
+        ids=torch.cat(pieces[::-1]),
+        lengths=lengths,
+        positions=torch.cat([torch.arange(n) for n in lengths]),
+        token_chunk=torch.repeat_interleave(torch.arange(3), torch.tensor(lengths)),
+    )
+    assert text.lengths != lengths
+    found = model(replace(batch, texts=(swapped,)))
+    torch.testing.assert_close(found, model(batch), rtol=0, atol=1e-6)
+    # The words of each chunk backwards, its [CLS] and [SEP] in their places.
+    words = torch.cat([torch.cat([p[:1], p[1:-1].flip(0), p[-1:]]) for p in pieces])
+    backwards = replace(text, ids=words)
+    moved = model(replace(batch, texts=(backwards,))) - model(batch)
+    assert moved.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+def test_dropout_is_what_is_not_kept(tiny, keep):
+    model = tiny.model("multimodal_bert", dropout_keep=keep)
+    kinds = [m for part in (model.table, model.fusion) for m in part.modules()]
+    rates = [m.p for m in kinds if isinstance(m, torch.nn.Dropout)]
+    assert rates == [1 - keep] * 2
+
+
+def test_text_and_table_without_a_feature_is_text_alone(tiny):
+    spec = tiny.spec("multimodal_bert").model_copy(update={"features": ()})
+    model = Classifier(spec).eval()
+    assert model.table is None
+    batch = tiny.rows("bert").batch(BATCH)
+    padded = PaddedClassifier(model).eval()(*padded_inputs(batch, model))
+    torch.testing.assert_close(
+        padded, torch.softmax(model(batch), 1), rtol=0, atol=1e-6
+    )
+
+
+def test_the_wrong_number_of_texts_is_refused(tiny):
+    batch = tiny.rows("bert").batch(BATCH)
+    with pytest.raises(ValueError, match="zip"):
+        tiny.model("trimodal_bert")(batch)
+
+
+def test_vocabularies_are_those_of_the_encoders(tiny):
+    assert tiny.model("trimodal_bert").vocabularies == [200, 200]
+    assert tiny.model("tabular").vocabularies == []

@@ -1,0 +1,150 @@
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from models_fixtures import small_disk
+from tabweave.errors import ArtifactError, TrainingError
+from tabweave.training.checkpoint import (
+    WholeFileCheckpointIO,
+    checkpoint_callbacks,
+    clear_files,
+    link_best,
+    model_weights,
+)
+
+STATE = {"state_dict": {"model.a": torch.ones(3), "other.b": torch.zeros(1)}}
+
+
+@pytest.fixture
+def files():
+    return WholeFileCheckpointIO()
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path, files):
+    files.save_checkpoint({**STATE, "epoch": 3}, tmp_path / "new" / "a.ckpt")
+    found = torch.load(tmp_path / "new" / "a.ckpt", weights_only=True)
+    assert found["epoch"] == 3
+    assert torch.equal(found["state_dict"]["model.a"], torch.ones(3))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.ckpt"]
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, files):
+    path = tmp_path / "last.ckpt"
+    files.save_checkpoint(STATE, path)
+    old = path.read_bytes()
+    with (
+        small_disk(),
+        pytest.raises(ArtifactError, match=r"Cannot write .*last.ckpt: File too large"),
+    ):
+        files.save_checkpoint({"state_dict": {"model.a": torch.ones(50_000)}}, path)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, files):
+    path = tmp_path / "last.ckpt"
+    files.save_checkpoint(STATE, path)
+    old = path.read_bytes()
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        files.save_checkpoint({**STATE, "code": lambda: 0}, path)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_torch_that_is_not_the_disk_s_stays_what_it_is(tmp_path, files):
+    class Unreadable:
+        def __reduce__(self):
+            raise RuntimeError("not the disk")
+
+    with pytest.raises(RuntimeError, match="not the disk") as caught:
+        files.save_checkpoint({"x": Unreadable()}, tmp_path / "a.ckpt")
+    assert not isinstance(caught.value, ArtifactError)
+
+
+def test_the_best_is_a_relative_link(tmp_path):
+    (tmp_path / "run").mkdir()
+    best = tmp_path / "run" / "epoch=0-step=3.ckpt"
+    best.write_bytes(b"best")
+    link = link_best(tmp_path / "run", str(best))
+    assert link == tmp_path / "run" / "best.ckpt"
+    assert os.readlink(link) == best.name
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert (tmp_path / "moved" / "best.ckpt").read_bytes() == b"best"
+
+
+def test_a_new_best_takes_the_place_of_the_old(tmp_path):
+    for name in ("a.ckpt", "b.ckpt"):
+        (tmp_path / name).write_text(name)
+        link_best(tmp_path, str(tmp_path / name))
+    assert (tmp_path / "best.ckpt").read_text() == "b.ckpt"
+
+
+def test_a_disk_without_links_gets_a_copy(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    (tmp_path / "a.ckpt").write_bytes(b"best")
+    link = link_best(tmp_path, str(tmp_path / "a.ckpt"))
+    assert not link.is_symlink()
+    assert link.read_bytes() == b"best"
+
+
+def test_no_checkpoint_at_all_is_an_error_with_the_remedy(tmp_path):
+    with pytest.raises(TrainingError, match=r"before the first validation.*max_epochs"):
+        link_best(tmp_path, "")
+
+
+def test_only_the_model_s_weights_are_taken(tmp_path, files):
+    files.save_checkpoint(STATE, tmp_path / "a.ckpt")
+    found = model_weights(tmp_path / "a.ckpt")
+    assert list(found) == ["a"]
+    assert torch.equal(found["a"], torch.ones(3))
+
+
+class Runs:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["PROOF"],)
+
+
+@pytest.mark.parametrize("content", ["nothing", "empty", "cut", "code", "other"])
+def test_what_is_no_checkpoint_is_refused(tmp_path, files, monkeypatch, content):
+    path, proof = tmp_path / "a.ckpt", tmp_path / "the code was run"
+    monkeypatch.setenv("PROOF", str(proof))
+    files.save_checkpoint(STATE, path)
+    if content == "nothing":
+        path.unlink()
+    elif content == "empty":
+        path.write_bytes(b"")
+    elif content == "cut":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        torch.save({"state_dict": Runs()} if content == "code" else {"a": 1}, path)
+    with pytest.raises(ArtifactError, match=r"a\.ckpt is not a whole checkpoint"):
+        model_weights(path)
+    assert not proof.exists()
+
+
+def test_files_of_an_earlier_run_go_and_others_stay(tmp_path):
+    folder = tmp_path / "checkpoints"
+    clear_files(folder, "*.ckpt")
+    for name in ("epoch=0-step=3.ckpt", "last.ckpt", "notes.txt"):
+        (folder / name).write_text(name)
+    link_best(folder, str(folder / "last.ckpt"))
+    clear_files(folder, "*.ckpt")
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_best_one_and_the_last_one_are_kept(tmp_path, mode):
+    best, last = checkpoint_callbacks(tmp_path, "val/score", mode)
+    assert (best.monitor, best.mode) == ("val/score", mode)
+    assert last.monitor is None
+    assert best.save_top_k == last.save_top_k == 1
+    made = {"epoch": 2, "step": 40}
+    assert Path(best.format_checkpoint_name(made)).name == "epoch=2-step=40.ckpt"
+    assert Path(last.format_checkpoint_name(made)).name == "last.ckpt"
+    assert best.state_key != last.state_key

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tabweave.training.config import TrainingConfig
+
+NO_TORCH = """
+import sys, tabweave.training.config
+heavy = {"torch", "transformers", "lightning"} & set(sys.modules)
+sys.exit(f"imported: {heavy}" if heavy else 0)
+"""
+
+
+def validations(batches, between):
+    """Batches of one epoch after which there is a validation."""
+    return [n for n in range(1, batches + 1) if n % between == 0]
+
+
+@pytest.mark.parametrize(
+    ("interval", "batches", "expected"),
+    [
+        (0.5, 10, 5),
+        (0.5, 1, 1),
+        (1, 10, 10),
+        (1.0, 10, 10),
+        (0.01, 10, 1),
+        (0.25, 10, 2),
+        (2, 10, 2),
+        (50.0, 10, 50),
+    ],
+)
+def test_an_interval_is_a_share_of_an_epoch_or_batches(interval, batches, expected):
+    config = TrainingConfig(val_check_interval=interval)
+    assert config.batches_between_checks(batches) == expected
+
+
+@given(st.floats(0.001, 1), st.integers(1, 5000))
+def test_a_share_of_an_epoch_is_always_checked(interval, batches):
+    between = TrainingConfig(val_check_interval=interval).batches_between_checks(
+        batches
+    )
+    assert 1 <= between <= batches
+
+
+@pytest.mark.parametrize("interval", [1.5, 2.25, 1.0000001])
+def test_more_than_one_epoch_must_be_whole_batches(interval):
+    with pytest.raises(ValidationError, match="counts batches and must be a whole"):
+        TrainingConfig(val_check_interval=interval)
+
+
+@given(st.integers(1, 9), st.integers(1, 300), st.floats(0.01, 1))
+def test_patience_in_epochs_is_the_checks_of_so_many_epochs(
+    patience, batches, interval
+):
+    config = TrainingConfig(early_stop_patience=patience, val_check_interval=interval)
+    per_epoch = len(validations(batches, config.batches_between_checks(batches)))
+    assert config.patience_in_checks(batches) == patience * per_epoch
+
+
+def test_an_epoch_with_one_check_gives_one_check_of_patience():
+    config = TrainingConfig(early_stop_patience=3, val_check_interval=0.6)
+    assert config.patience_in_checks(10) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "total", "expected"),
+    [
+        ({}, 200, 20),
+        ({}, 4, 0),
+        ({"warmup_fraction": 0.5}, 7, 4),
+        ({"warmup_fraction": 0}, 200, 0),
+        ({"warmup_steps": 30}, 200, 30),
+        ({"warmup_steps": 0}, 200, 0),
+    ],
+)
+def test_warmup_is_a_number_of_steps_or_a_share_of_all(given, total, expected):
+    assert TrainingConfig(**given).warmup(total) == expected
+
+
+def test_the_rate_of_an_encoder_depends_on_where_it_starts():
+    config = TrainingConfig()
+    assert config.encoder_rate(scratch=True) > config.encoder_rate(scratch=False)
+    own = TrainingConfig(lr=7e-5)
+    assert own.encoder_rate(scratch=True) == own.encoder_rate(scratch=False) == 7e-5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_size", 0),
+        ("max_epochs", 0),
+        ("lr", 0),
+        ("head_lr", -1e-3),
+        ("weight_decay", -0.1),
+        ("adam_epsilon", 0),
+        ("warmup_steps", -1),
+        ("warmup_fraction", 1),
+        ("class_weights", (1.0, 0.0)),
+        ("class_weights", "balance"),
+        ("gradient_clip_val", -1),
+        ("early_stop_patience", 0),
+        ("val_check_interval", 0),
+        ("precision", "fp16"),
+        ("threads", 0),
+        ("seed", -1),
+        ("log_every_n_steps", 0),
+        ("learning_rate", 1e-3),
+    ],
+)
+def test_an_impossible_value_is_refused_by_its_name(field, value):
+    with pytest.raises(ValidationError, match=field):
+        TrainingConfig(**{field: value})
+
+
+@pytest.mark.parametrize("weights", [None, "balanced", (1.0, 2.5), [1, 2, 3]])
+def test_class_weights_are_none_balanced_or_numbers(weights):
+    found = TrainingConfig(class_weights=weights).class_weights
+    assert found == (tuple(weights) if isinstance(weights, list) else weights)
+
+
+def test_reading_the_configuration_needs_no_torch():
+    command = [sys.executable, "-c", NO_TORCH]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
