@@ -33,8 +33,12 @@ class DataConfig(Parameters):
     """Columns of categories, compared as text exactly as written ('00123' stays)."""
     numeric: tuple[str, ...] = ()
     """Columns of numbers, kept as float32."""
+    group: str | None = None
+    """Column whose equal values belong together, such as a customer; never a feature."""
     classes: tuple[str, ...] | None = None
     """Allowed labels in their order; None takes the sorted labels of train."""
+    num_classes: int | None = Field(None, ge=2)
+    """Number of classes that there must be; None takes as many as are found."""
     positive_label: str | None = None
     """Label that precision, recall and average precision are about (binary tasks)."""
     null_values: tuple[str, ...] = ("",)
@@ -48,7 +52,7 @@ class DataConfig(Parameters):
 
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> Self:
-        names = [self.id, self.label, *self.text, *self.categorical, *self.numeric]
+        names = list(self.columns)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
@@ -70,6 +74,11 @@ class DataConfig(Parameters):
             raise ValueError(
                 f"classes {list(self.classes)} must be at least two distinct labels"
             )
+        if self.num_classes not in (None, len(self.classes)):
+            raise ValueError(
+                f"num_classes {self.num_classes} does not match the classes "
+                f"{list(self.classes)}"
+            )
         if self.positive_label is not None and self.positive_label not in self.classes:
             raise ValueError(
                 f"positive_label {self.positive_label!r} is not among classes "
@@ -85,7 +94,8 @@ class DataConfig(Parameters):
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns that have a role, id and label first."""
-        return (self.id, self.label, *self.features)
+        group = () if self.group is None else (self.group,)
+        return (self.id, self.label, *self.features, *group)
 
 
 class DataSchema(Parameters):
@@ -103,6 +113,7 @@ class DataSchema(Parameters):
     text: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
+    group: str | None = None
     classes: tuple[str, ...] = Field(min_length=2)
     positive_label: str
 

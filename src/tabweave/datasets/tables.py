@@ -39,7 +39,8 @@ def _preview(table: pa.Table) -> TablePreview:
     )
 
 
-def _first_rows(raw: RawTable, nrows: int) -> TablePreview:
+def first_rows(raw: RawTable, nrows: int) -> TablePreview:
+    """The first rows of a user's file as kedro-viz wants them."""
     for batch in raw.batches():
         return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
     return TablePreview({"index": [], "columns": raw.columns(), "data": []})
@@ -92,7 +93,7 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """The first rows of the file."""
-        return _first_rows(self.load(), nrows)
+        return first_rows(self.load(), nrows)
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "split": self._split}
@@ -200,7 +201,7 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """The first rows of the file."""
-        return _first_rows(self.load(), nrows)
+        return first_rows(self.load(), nrows)
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "split": self._split}

@@ -1,0 +1,74 @@
+"""Writes the three files of a division as one folder, and never over a user's files."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+from tabweave.artifacts import content_hash, read_json, replacing_folder, write_json
+from tabweave.errors import ArtifactError, Problems
+from tabweave.schema import SPLITS
+from tabweave.splitting.division import Division
+from tabweave.tables import RawTable, write_rows
+
+MANIFEST = "split_manifest.json"
+
+
+def write_division(folder: Path, division: Division) -> None:
+    """Writes ``<folder>/{train,val,test}/<name>`` in the format of the source.
+
+    The folder is replaced whole, so the three files always belong together. The manifest
+    in it says what was written.
+
+    Raises:
+        ArtifactError: The folder holds files that are not an unchanged earlier split.
+    """
+    check_replaceable(folder)
+    name = file_name(division.source)
+    with replacing_folder(folder) as part:
+        hashes = {}
+        for split in SPLITS:
+            path = part / split / name
+            batches = division.batches(split)
+            first = next(batches)
+            write_rows(path, chain([first], batches), first.schema)
+            hashes[f"{split}/{name}"] = content_hash(path)
+        write_json(part / MANIFEST, {"files": hashes})
+
+
+def file_name(source: RawTable) -> str:
+    """Name of the source, without what would hide it from the search for split files.
+
+    Example:
+        >>> file_name(RawTable(Path("_all.TSV"), "source"))
+        'all.tsv'
+    """
+    stem = source.path.stem.strip().lstrip("._") or "rows"
+    return f"{stem}.{source.format}"
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuses a folder that holds anything but an earlier split, unchanged.
+
+    Raises:
+        ArtifactError: Lists the files that the split did not write, or not so.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(
+            f"{folder} is a file, but split.output must be a folder. Name another one."
+        )
+    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    manifest = folder / MANIFEST
+    written = read_json(manifest)["files"] if manifest.is_file() else {}
+    problems = Problems(f"{folder} holds files that are not of an earlier split")
+    for path in found:
+        name = path.relative_to(folder).as_posix()
+        if name not in {*written, MANIFEST}:
+            problems.add(f"{name} was not written by the split")
+        elif name in written and content_hash(path) != written[name]:
+            problems.add(f"{name} was changed after the split wrote it")
+    if problems:
+        raise ArtifactError(
+            f"{problems}\nNothing was written. Move them away, or name a new folder: "
+            "--params=split.output=<folder>."
+        )

@@ -1,0 +1,147 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tabweave.errors import ArtifactError
+from tabweave.schema import SPLITS, DataConfig
+from tabweave.splitting.config import SplitConfig
+from tabweave.splitting.division import divide
+from tabweave.splitting.files import MANIFEST, file_name, write_division
+from tabweave.tables import FORMATS, RawTable, find_split_file, write_rows
+
+DATA = DataConfig(id="id", label="y", numeric=("n",))
+TABLE = pa.table(
+    {
+        "id": [f"{row:03d}" for row in range(50)],
+        "y": ["no", "yes"] * 25,
+        "n": ["", "1.50", "NA", 'a "quoted",\r\ncell', "é\t"] * 10,
+    }
+)
+
+
+def division(folder, ending="csv", name="all", **settings):
+    path = folder / f"{name}.{ending}"
+    write_rows(path, iter(TABLE.to_batches()), TABLE.schema)
+    return divide(RawTable(path, "source"), DATA, SplitConfig(**settings))
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_the_files_keep_format_and_cells_and_are_found_as_splits(tmp_path, ending):
+    divided = division(tmp_path, ending)
+    write_division(tmp_path / "out", divided)
+    for split in SPLITS:
+        path = find_split_file(tmp_path / "out", split)
+        assert path == tmp_path / "out" / split / f"all.{ending}"
+        written = pa.Table.from_batches(RawTable(path, split).batches())
+        mask = pa.array(divided.sides == SPLITS.index(split))
+        assert written.equals(TABLE.filter(mask))
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text(encoding="utf-8"))
+    assert set(manifest["files"]) == {f"{split}/all.{ending}" for split in SPLITS}
+
+
+def test_parquet_keeps_its_types_and_metadata(tmp_path):
+    table = TABLE.set_column(
+        2, "n", pa.array([1.5, None] * 25).cast(pa.decimal128(5, 2))
+    ).append_column("kind", pa.array(["a", "b"] * 25).dictionary_encode())
+    table = table.replace_schema_metadata({"made by": "someone"})
+    path = tmp_path / "all.parquet"
+    with pq.ParquetWriter(path, table.schema) as writer:
+        # Each part has a dictionary of its own.
+        writer.write_table(table.slice(0, 20))
+        writer.write_table(table.slice(20).replace_schema_metadata(None))
+    divided = divide(RawTable(path, "source"), DATA, SplitConfig())
+    write_division(tmp_path / "out", divided)
+    for number, split in enumerate(SPLITS):
+        written = pq.read_table(tmp_path / "out" / split / "all.parquet")
+        assert written.schema.equals(table.schema, check_metadata=True)
+        expected = table.filter(pa.array(divided.sides == number))
+        assert written.to_pylist() == expected.to_pylist()
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path):
+    for name in ("one", "other"):
+        write_division(tmp_path / name, division(tmp_path))
+    assert files(tmp_path / "one") == files(tmp_path / "other")
+
+
+def test_an_earlier_split_is_replaced_whole(tmp_path):
+    write_division(tmp_path / "out", division(tmp_path))
+    before = files(tmp_path / "out")
+    write_division(tmp_path / "out", division(tmp_path, "tsv", "other", seed=7))
+    after = files(tmp_path / "out")
+    assert set(after) == {MANIFEST, *(f"{split}/other.tsv" for split in SPLITS)}
+    assert not set(before) & set(after) - {MANIFEST}
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("train/mine.csv", "train/mine.csv was not written by the split"),
+        ("all.csv", "all.csv was not written by the split"),
+        ("test/all.csv", "test/all.csv was changed after the split wrote it"),
+    ],
+)
+@pytest.mark.parametrize("after_a_split", [True, False])
+def test_files_of_the_user_are_never_replaced(tmp_path, name, part, after_a_split):
+    out = tmp_path / "out"
+    divided = division(tmp_path)
+    if after_a_split:
+        write_division(out, divided)
+    elif "changed" in part:
+        part = "test/all.csv was not written by the split"
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("id,y,n\nmine,no,1\n", encoding="utf-8")
+    before = files(out)
+    with pytest.raises(ArtifactError) as error:
+        write_division(out, divided)
+    assert part in str(error.value)
+    assert "Nothing was written" in str(error.value)
+    assert files(out) == before
+
+
+def test_a_folder_with_the_source_in_it_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"all\.csv was not written"):
+        write_division(tmp_path, division(tmp_path))
+    assert set(files(tmp_path)) == {"all.csv"}
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    divided = division(tmp_path)
+    with pytest.raises(ArtifactError, match="is a file"):
+        write_division(tmp_path / "all.csv", divided)
+
+
+def test_a_failure_leaves_the_earlier_split(tmp_path):
+    write_division(tmp_path / "out", division(tmp_path))
+    before = files(tmp_path / "out")
+    divided = division(tmp_path, seed=3)
+    divided.source.path.write_text("id,y,n\n1,no,1\n", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="changed while it was split"):
+        write_division(tmp_path / "out", divided)
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("all.csv", "all.csv"),
+        ("_all.TSV", "all.tsv"),
+        (".hidden.parquet", "hidden.parquet"),
+        ("part-0.snappy.parquet", "part-0.snappy.parquet"),
+        ("_.csv", "rows.csv"),
+        ("my reviews .csv", "my reviews.csv"),
+    ],
+)
+def test_the_file_keeps_its_name_where_it_will_be_found(name, expected):
+    assert file_name(RawTable(Path(name), "source")) == expected
