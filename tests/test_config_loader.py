@@ -140,3 +140,73 @@ def test_scratch_and_hub_ids_and_whole_paths_stay(conf, tmp_path):
 
 def test_no_text_group_is_no_fault(conf):
     assert "text" not in loader(conf)["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [
+        ("USE_PRECOMPUTED_IMPUTATION", "precomputed_imputation"),
+        ("USE_PRECOMPUTED_RISK_TABLES", "precomputed_risk_tables"),
+    ],
+)
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_a_variable_of_the_process_sets_a_parameter(
+    conf, monkeypatch, variable, name, value
+):
+    put(
+        conf,
+        "base",
+        catalog={**CATALOG, "own": {"used": f"${{parameter:tabular.{name}}}"}},
+        parameters={"data": DATA, "tabular": {"seed": 3}},
+    )
+    assert loader(conf)["parameters"]["tabular"] == {"seed": 3}
+    assert loader(conf)["catalog"]["own"] == {"used": None}
+    monkeypatch.setenv(variable, value)
+    wanted = value == "true"
+    # It wins over files and over --params, and the catalog sees it as well.
+    found = loader(conf, tabular={name: not wanted})
+    assert found["parameters"]["tabular"] == {"seed": 3, name: wanted}
+    assert found["catalog"]["own"] == {"used": wanted}
+    put(conf, "base", parameters={"data": DATA})
+    assert loader(conf)["parameters"]["tabular"] == {name: wanted}
+
+
+@pytest.mark.parametrize("value", ["", "True", "1", "yes", "false "])
+def test_a_variable_that_is_neither_true_nor_false_is_refused(conf, monkeypatch, value):
+    monkeypatch.setenv("USE_PRECOMPUTED_IMPUTATION", value)
+    monkeypatch.setenv("USE_PRECOMPUTED_RISK_TABLES", "maybe")
+    with pytest.raises(ConfigError, match="must be 'true' or 'false'") as caught:
+        loader(conf)["parameters"]
+    assert f"USE_PRECOMPUTED_IMPUTATION is {value!r}" in str(caught.value)
+    assert "USE_PRECOMPUTED_RISK_TABLES is 'maybe'" in str(caught.value)
+
+
+def test_a_group_that_is_no_group_is_named_in_spite_of_a_variable(conf, monkeypatch):
+    monkeypatch.setenv("USE_PRECOMPUTED_IMPUTATION", "true")
+    put(conf, "base", parameters={"data": DATA, "tabular": "mean"})
+    with pytest.raises(ConfigError, match="tabular: must hold keys and values"):
+        loader(conf)["parameters"]
+
+
+def test_a_variable_that_leaves_a_parameter_without_effect_is_refused(
+    conf, monkeypatch
+):
+    monkeypatch.setenv("USE_PRECOMPUTED_RISK_TABLES", "true")
+    put(conf, "base", parameters={"data": DATA, "tabular": {"group": "seller"}})
+    with pytest.raises(ConfigError, match="group 'seller' has no effect"):
+        loader(conf)["parameters"]
+
+
+def test_a_run_names_folders_for_layers(conf):
+    params = {"layers": {"06_models": "/elsewhere"}}
+    for env in (None, "mine"):
+        found = loader(conf, env, **params)["catalog"]["model"]["path"]
+        assert found == "/elsewhere/model"
+    params = {"layers": {"08_reporting": "/elsewhere"}}
+    assert loader(conf, **params)["catalog"]["model"]["path"] == "data/06_models/model"
+
+
+@pytest.mark.parametrize("wrong", [{"06_model": "x"}, "x", None])
+def test_a_layer_that_does_not_exist_is_refused(conf, wrong):
+    with pytest.raises(ConfigError, match="layers must hold a folder"):
+        loader(conf, layers=wrong)

@@ -508,3 +508,19 @@ def test_without_train_there_is_nothing_to_compare_categories_with(tmp_path):
     config = CONFIG.model_copy(update={"classes": ("0", "1")})
     result = load_splits({"test": raw(tmp_path, "test", rows())}, config)
     assert result.report["findings"] == []
+
+
+def test_a_group_column_is_kept_as_text_and_is_no_feature(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.csv").write_text(
+            "id,y,t,g\n1,0,a,007\n2,1,b,\n", encoding="utf-8"
+        )
+    config = DataConfig(id="id", label="y", text=("t",), group="g")
+    raw = {
+        split: RawTable(tmp_path / f"{split}.csv", split)
+        for split in ("train", "val", "test")
+    }
+    loaded = load_splits(raw, config)
+    assert loaded.tables["train"]["g"].to_pylist() == ["007", ""]
+    assert loaded.schema.group == "g"
+    assert "g" not in config.features

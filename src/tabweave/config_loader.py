@@ -1,25 +1,65 @@
-"""Kedro's configuration, with three things that only the loader can know.
+"""Kedro's configuration, with four things that only the loader can know.
 
 * ``${layer:06_models}`` is ``data/06_models``, or ``data/06_models/<env>`` for an
-  environment of its own, so that runs of two environments do not overwrite each other.
+  environment of its own, so that runs of two environments do not overwrite each other;
+  the runtime parameter ``layers.06_models`` names another folder for one run.
 * ``${parameter:data.train_filename}`` lets a catalog entry read a parameter.
 * Every parameter is checked before anything runs, those of other stages included.
+* ``USE_PRECOMPUTED_IMPUTATION`` and ``USE_PRECOMPUTED_RISK_TABLES``, variables of the
+  process, become parameters, so that the record of an artifact shows them.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from tabweave.errors import ConfigError, did_you_mean
+from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
 from tabweave.parameters import check_parameters
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
 
 SHARED_ENVIRONMENTS = (None, "", "base", "local")
 SCRATCH = "scratch"
+# Variables of the process that set a parameter of the group tabular.
+SWITCHES = {
+    "USE_PRECOMPUTED_IMPUTATION": "precomputed_imputation",
+    "USE_PRECOMPUTED_RISK_TABLES": "precomputed_risk_tables",
+}
+LAYERS = (
+    "02_intermediate",
+    "04_feature",
+    "05_model_input",
+    "06_models",
+    "07_model_output",
+    "08_reporting",
+)
+
+
+def _apply_switches(parameters: dict[str, Any]) -> None:
+    """Lets the variables of the process win, as parameters that every stage can see.
+
+    Raises:
+        ConfigError: A variable is neither true nor false.
+    """
+    problems = Problems("The variables of the environment are not valid")
+    for variable, name in SWITCHES.items():
+        value = os.environ.get(variable)
+        if value is None:
+            continue
+        if value not in ("true", "false"):
+            problems.add(
+                f"{variable} is {shorten(value)}, but must be 'true' or 'false', or unset "
+                f"to leave tabular.{name} as it is."
+            )
+            continue
+        group = parameters.setdefault("tabular", {})
+        if isinstance(group, dict):
+            group[name] = value == "true"
+    problems.raise_as(ConfigError)
 
 
 class TabweaveConfigLoader(OmegaConfigLoader):
@@ -35,6 +75,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         self._project = Path(conf_source).resolve().parent
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment(Path(conf_source))
+        self._layers = _checked_layers((runtime_params or {}).get("layers", {}))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """The merged configuration of one kind; parameters are checked for names."""
@@ -43,11 +84,14 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
         config = super().__getitem__(key)
         if key == "parameters":
+            _apply_switches(config)
             check_parameters(config)
             self._resolve_encoders(config.get("text") or {})
         return config
 
     def _layer(self, name: str) -> str:
+        if name in self._layers:
+            return str(self._layers[name])
         if self.env in SHARED_ENVIRONMENTS:
             return f"data/{name}"
         return f"data/{name}/{self.env}"
@@ -84,3 +128,12 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                 folder = self._project / source
                 if folder.is_dir():
                     holder["encoder"] = str(folder.resolve())
+
+
+def _checked_layers(named: Any) -> dict[str, str]:
+    if not isinstance(named, dict) or not set(named) <= set(LAYERS):
+        raise ConfigError(
+            f"layers must hold a folder for some of {list(LAYERS)}, but is {named!r}. "
+            "For example: --params=layers.06_models=<folder>"
+        )
+    return {name: str(folder) for name, folder in named.items()}

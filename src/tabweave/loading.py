@@ -114,7 +114,9 @@ class _Reader:
             self.problems.add(f"{self.source.path}: {reason}: {'; '.join(rows)}{more}.")
 
     def _schema(self) -> pa.Schema:
-        text = (self.config.id, self.config.label, *self.config.text)
+        config = self.config
+        group = () if config.group is None else (config.group,)
+        text = (config.id, config.label, *group, *config.text)
         return pa.schema(
             [(name, pa.string()) for name in (*text, *self.config.categorical)]
             + [(name, pa.float32()) for name in self.config.numeric]
@@ -297,6 +299,7 @@ def _settle_schema(
     return DataSchema(
         id=config.id,
         label=config.label,
+        group=config.group,
         text=config.text,
         categorical=config.categorical,
         numeric=config.numeric,

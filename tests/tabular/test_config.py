@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from tabweave.schema import DataSchema
 from tabweave.tabular.config import RiskSettings, TabularConfig
 
 
@@ -47,3 +48,28 @@ def test_two_configurations_do_not_share_their_mapping():
     assert TabularConfig().imputation_by_column is not (
         TabularConfig().imputation_by_column
     )
+
+
+def test_what_pre_computed_values_leave_without_effect_is_refused():
+    with pytest.raises(ValidationError, match=r"imputation_by_column has no effect"):
+        TabularConfig(precomputed_imputation=True, imputation_by_column={"a": "mean"})
+    with pytest.raises(ValidationError, match=r"group 'seller' has no effect"):
+        TabularConfig(precomputed_risk_tables=True, group="seller")
+    TabularConfig(precomputed_risk_tables=True, imputation_by_column={"a": "mean"})
+    TabularConfig(precomputed_imputation=True, group="seller")
+
+
+def test_nothing_is_pre_computed_unless_asked_for():
+    config = TabularConfig()
+    assert not config.precomputed_imputation
+    assert not config.precomputed_risk_tables
+    assert not config.selected_features
+
+
+def test_the_group_of_the_data_keeps_folds_together_unless_another_is_named():
+    schema = DataSchema(
+        id="i", label="y", group="customer", classes=("0", "1"), positive_label="1"
+    )
+    assert TabularConfig().risk_of(schema).group == "customer"
+    assert TabularConfig(group="shop").risk_of(schema).group == "shop"
+    assert TabularConfig(cross_fit=1).risk_of(schema).group is None

@@ -14,7 +14,16 @@ from tabweave.project_setup.roles import ColumnRole, InferredRoles
 
 SIMPLE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
 PLAIN_SCALAR = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
-RESERVED = ("base", "local")
+KEDRO_FOLDERS = ("base", "local")
+# Folders that a run of base writes in data/<layer>, where an environment writes its own.
+ARTIFACT_FOLDERS = (
+    "checkpoints",
+    "model",
+    "predictions",
+    "tensorboard",
+    "tensorboard_eval",
+    "tokenizer",
+)
 
 
 def write_environment(
@@ -56,10 +65,16 @@ def _checked_name(name: str) -> str:
             "digits, '_', '-' and '.', beginning with a letter or digit and not ending "
             "in '.'. Pass --name."
         )
-    if name.lower() in RESERVED:
+    if name.lower() in KEDRO_FOLDERS:
         raise ConfigError(
             f"{name!r} cannot name a new environment: Kedro uses conf/base and "
             "conf/local itself. Pass another --name."
+        )
+    if name.lower() in ARTIFACT_FOLDERS:
+        raise ConfigError(
+            f"{name!r} cannot name an environment: its files would lie in "
+            f"data/<layer>/{name}, which a run without --env writes itself. Pass another "
+            "--name."
         )
     return name
 
@@ -84,7 +99,7 @@ def _parameters(roles: InferredRoles, name: str) -> Iterator[str]:
     yield ""
     yield "# Worth a look; what is not set here comes from conf/base:"
     yield "# model: {model_class: multimodal_bert}"
-    yield "# training: {batch_size: 32, max_epochs: 3}"
+    yield "# training: {batch_size: 32, max_epochs: 4}"
 
 
 def _data(roles: InferredRoles) -> Iterator[str]:

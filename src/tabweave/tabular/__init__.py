@@ -11,6 +11,13 @@ from tabweave.tabular.features import (
     transform_features,
 )
 from tabweave.tabular.imputation import Imputer, fit_imputer
+from tabweave.tabular.leak_probe import probe_risk_features, tabular_report
+from tabweave.tabular.precomputed import (
+    precomputed_imputer,
+    precomputed_risk_tables,
+    select_columns,
+)
+from tabweave.tabular.precomputed_files import PrecomputedFile, read_precomputed
 from tabweave.tabular.risk_table import RiskTables, cross_fitted, fit_risk_tables
 from tabweave.tabular.scaling import Scaler, fit_scaler
 
@@ -18,6 +25,7 @@ __all__ = [
     "CategoryCounts",
     "FittedTabular",
     "Imputer",
+    "PrecomputedFile",
     "RiskSettings",
     "RiskTables",
     "Scaler",
@@ -30,6 +38,12 @@ __all__ = [
     "fit_scaler",
     "fit_tabular",
     "fit_train_scaler",
+    "precomputed_imputer",
+    "precomputed_risk_tables",
+    "probe_risk_features",
+    "read_precomputed",
+    "select_columns",
+    "tabular_report",
     "train_features",
     "transform_features",
 ]

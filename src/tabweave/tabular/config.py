@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from tabweave.schema import Parameters
+from tabweave.schema import DataSchema, Parameters
 
 Strategy = Literal["mean", "median", "mode", "constant"]
 Indicators = Literal["auto", "always", "never"]
 
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class RiskSettings(Parameters):
@@ -25,7 +25,7 @@ class RiskSettings(Parameters):
     cross_fit: Annotated[int, Field(ge=1)] = 5
     """Folds for the values of train rows; 1 lets a row's own label into its value."""
     group: str | None = None
-    """Column whose equal values stay in one fold; None lets every row stand alone."""
+    """Column whose equal values stay in one fold; None takes data.group where set."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the folds."""
 
@@ -47,11 +47,31 @@ class TabularConfig(RiskSettings):
     imputation_by_column: dict[str, Strategy] = Field(default_factory=dict)
     """Numeric column -> its own strategy instead of `imputation`."""
     imputation_constant: Annotated[
-        float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)
+        float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)
     ] = 0.0
     """The value that the strategy 'constant' fills in, in the unit of the column."""
     missing_indicators: Indicators = "auto"
     """Numeric columns that get a 0/1 'was missing' feature; auto: gaps in train."""
+    precomputed_imputation: bool = False
+    """Whether impute_dict of the folder model_artifacts_input replaces fitting."""
+    precomputed_risk_tables: bool = False
+    """Whether risk_table_map of that folder replaces fitting; then no cross-fitting."""
+    selected_features: bool = False
+    """Whether selected_features.json of that folder restricts the columns."""
+
+    @model_validator(mode="after")
+    def _nothing_is_set_without_effect(self) -> Self:
+        if self.precomputed_imputation and self.imputation_by_column:
+            raise ValueError(
+                "imputation_by_column has no effect with precomputed_imputation, which "
+                "takes every value from impute_dict; remove one of the two"
+            )
+        if self.precomputed_risk_tables and self.group is not None:
+            raise ValueError(
+                f"group {self.group!r} has no effect with precomputed_risk_tables, which "
+                "makes no folds; remove one of the two"
+            )
+        return self
 
     @property
     def risk(self) -> RiskSettings:
@@ -59,3 +79,9 @@ class TabularConfig(RiskSettings):
         return RiskSettings.model_validate(
             self.model_dump(include=set(RiskSettings.model_fields))
         )
+
+    def risk_of(self, schema: DataSchema) -> RiskSettings:
+        """`risk`, with the group of the data where none is named here."""
+        if self.group is not None or schema.group is None or self.cross_fit == 1:
+            return self.risk
+        return self.risk.model_copy(update={"group": schema.group})

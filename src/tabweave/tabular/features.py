@@ -70,7 +70,8 @@ def train_features(
 ) -> pa.Table:
     """The features of train itself: no row's risk values know the row's own label.
 
-    The columns are those of `transform_features`.
+    With pre-computed risk tables that cannot be had: nobody knows which rows they were
+    made from. The columns are those of `transform_features`.
 
     Raises:
         SchemaError: `train` is not the table that `risk_tables` was fitted on.
@@ -132,7 +133,7 @@ def _check_fitted(
 ) -> None:
     if set(fitted) != set(wanted):
         raise ArtifactError(
-            f"The {part} came from on columns {sorted(fitted)}, but the schema has "
+            f"The {part} know the columns {sorted(fitted)}, but the schema has "
             f"{sorted(wanted)}. Re-run the tabular stage."
         )
 

@@ -60,5 +60,5 @@ def _check_group(group: str, table: pa.Table, schema: DataSchema) -> None:
     if group not in table.column_names:
         raise ConfigError(
             f"tabular.group names {group!r}, but the table has {table.column_names}. "
-            "Name a text column that the load stage keeps."
+            "Name it under data.group, so that the load stage keeps it."
         )

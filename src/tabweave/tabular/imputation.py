@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow as pa
 from tabweave.errors import ArtifactError, ConfigError, did_you_mean
 from tabweave.schema import DataSchema
 from tabweave.tabular.columns import Singles, numbers
-from tabweave.tabular.config import Strategy, TabularConfig
+from tabweave.tabular.config import Indicators, Strategy, TabularConfig
 from tabweave.tabular.scaling import exact_mean
 
 
@@ -21,14 +21,14 @@ class ColumnImputation:
     """What one column's missing numbers become.
 
     Attributes:
-        strategy: How `value` was found.
+        strategy: How `value` was found; "precomputed" came from an upstream step.
         value: The number filled in, in the unit of the column.
         missing_indicator: Whether the column has a 0/1 feature 'was missing'.
         missing: Rows of train without a number.
         observed: Rows of train with a number; 0 means that nothing could be learned.
     """
 
-    strategy: Strategy
+    strategy: Strategy | Literal["precomputed"]
     value: float
     missing_indicator: bool
     missing: int
@@ -124,18 +124,29 @@ def fit_imputer(table: pa.Table, schema: DataSchema, config: TabularConfig) -> I
     columns = {}
     for name in schema.numeric:
         found = numbers(table, name)
-        observed = found[~np.isnan(found)]
         strategy = config.imputation_by_column.get(name, config.imputation)
-        missing = len(found) - len(observed)
-        columns[name] = ColumnImputation(
-            strategy=strategy,
-            value=_fill_value(observed, strategy, config.imputation_constant),
-            missing_indicator=config.missing_indicators == "always"
-            or (config.missing_indicators == "auto" and missing > 0),
-            missing=missing,
-            observed=len(observed),
-        )
+        observed = found[~np.isnan(found)]
+        value = _fill_value(observed, strategy, config.imputation_constant)
+        columns[name] = describe(found, strategy, value, config.missing_indicators)
     return Imputer(columns)
+
+
+def describe(
+    found: Singles,
+    strategy: Strategy | Literal["precomputed"],
+    value: float,
+    indicators: Indicators,
+) -> ColumnImputation:
+    """The imputation of a column by `value`, with what train [rows] says about gaps."""
+    missing = int(np.isnan(found).sum())
+    return ColumnImputation(
+        strategy=strategy,
+        value=value,
+        missing_indicator=indicators == "always"
+        or (indicators == "auto" and missing > 0),
+        missing=missing,
+        observed=len(found) - missing,
+    )
 
 
 def _check_columns(schema: DataSchema, config: TabularConfig) -> None:
@@ -143,6 +154,6 @@ def _check_columns(schema: DataSchema, config: TabularConfig) -> None:
         if name not in schema.numeric:
             raise ConfigError(
                 f"tabular.imputation_by_column names {name!r}, which is not a numeric "
-                f"column.{did_you_mean(name, schema.numeric)} Numeric columns are "
+                f"column in use.{did_you_mean(name, schema.numeric)} Numeric columns are "
                 f"{list(schema.numeric)}."
             )

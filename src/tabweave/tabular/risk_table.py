@@ -49,14 +49,15 @@ class RiskTables:
     """The tables of all categorical columns, fitted on all rows of train.
 
     Attributes:
-        settings: What they were fitted with, and how train rows are cross-fitted.
+        settings: What they were fitted with, and how train rows are cross-fitted; None
+            for tables of an upstream step, which does not say.
         classes: Classes in the order of the schema.
         targets: Classes that have a value: the positive one of two, else every class.
         class_counts: Rows of train per class.
         columns: Categorical column -> its table.
     """
 
-    settings: RiskSettings
+    settings: RiskSettings | None
     classes: tuple[str, ...]
     targets: tuple[str, ...]
     class_counts: tuple[int, ...]
@@ -68,8 +69,15 @@ class RiskTables:
         return sum(self.class_counts)
 
     @property
-    def smoothing_rows(self) -> int:
+    def group(self) -> str | None:
+        """Column whose equal values stay in one fold of train, if there is one."""
+        return None if self.settings is None else self.settings.group
+
+    @property
+    def smoothing_rows(self) -> int | None:
         """Rows of prior that were added to every category: k of the formula."""
+        if self.settings is None:
+            return None
         return int(self.rows * self.settings.smooth_factor)
 
     @property
@@ -117,7 +125,7 @@ class RiskTables:
     def to_json(self) -> dict[str, Any]:
         """Plain values: the map under ``tables``, beside all it was computed from."""
         return {
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings and self.settings.model_dump(mode="json"),
             "classes": list(self.classes),
             "targets": list(self.targets),
             "class_counts": list(self.class_counts),
@@ -139,9 +147,11 @@ class RiskTables:
             ArtifactError: The value is not a set of risk tables.
         """
         try:
-            targets = tuple(value["targets"])
+            targets, settings = tuple(value["targets"]), value["settings"]
             return cls(
-                settings=RiskSettings.model_validate(value["settings"]),
+                settings=None
+                if settings is None
+                else RiskSettings.model_validate(settings),
                 classes=tuple(value["classes"]),
                 targets=targets,
                 class_counts=tuple(value["class_counts"]),
@@ -230,13 +240,17 @@ def cross_fitted(
     """Column -> values [rows, targets] for the rows that `fitted` was fitted on.
 
     A row's value, its prior and its smoothing come from the rows of the other folds.
-    With ``cross_fit: 1`` they come from all rows, the row itself included.
+    With ``cross_fit: 1`` they come from all rows, the row itself included, and tables of
+    an upstream step give train rows what they give all others.
 
     Raises:
         SchemaError: `train` is not the table that was fitted on, or one fold has all
             of its rows.
     """
     settings = fitted.settings
+    if settings is None:
+        _check_same_rows(count_table(train, schema), fitted)
+        return fitted.transform(train)
     folds = assign_folds(train, schema, settings)
     counts = count_table(train, schema, folds, settings.cross_fit)
     _check_same_rows(counts, fitted)

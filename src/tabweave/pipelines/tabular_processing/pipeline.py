@@ -8,30 +8,37 @@ from tabweave.pipelines.tabular_processing.nodes import (
     fit_imputer,
     fit_risk_tables,
     fit_scaler,
+    report_tabular,
     transform_splits,
 )
 
 
 def create_pipeline() -> Pipeline:
     """The tabular stage."""
+    columns = ["schema", "selected_features.raw"]
     fitted = ["imputer", "risk_tables"]
     return Pipeline(
         [
             Node(
                 fit_imputer,
-                inputs=["train.table", "schema", "params:tabular"],
+                inputs=["train.table", *columns, "impute_dict.raw", "params:tabular"],
                 outputs="imputer",
                 name="fit_imputer",
             ),
             Node(
                 fit_risk_tables,
-                inputs=["train.table", "schema", "params:tabular"],
+                inputs=[
+                    "train.table",
+                    *columns,
+                    "risk_table_map.raw",
+                    "params:tabular",
+                ],
                 outputs="risk_tables",
                 name="fit_risk_tables",
             ),
             Node(
                 fit_scaler,
-                inputs=["train.table", "schema", *fitted],
+                inputs=["train.table", *columns, *fitted],
                 outputs="scaler",
                 name="fit_scaler",
             ),
@@ -41,12 +48,25 @@ def create_pipeline() -> Pipeline:
                     "train.table",
                     "val.table",
                     "test.table",
-                    "schema",
+                    *columns,
                     *fitted,
                     "scaler",
                 ],
                 outputs=["train.features", "val.features", "test.features"],
                 name="transform_splits",
+            ),
+            Node(
+                report_tabular,
+                inputs=[
+                    "train.features",
+                    "val.features",
+                    *columns,
+                    "impute_dict.raw",
+                    "risk_table_map.raw",
+                    *fitted,
+                ],
+                outputs="tabular_report",
+                name="report_tabular",
             ),
         ],
         tags="tabular",
