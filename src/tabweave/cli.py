@@ -1,7 +1,8 @@
-"""The commands: `kedro run` with errors that fit one screen, and `tabweave init`."""
+"""The commands: `kedro run` with errors that fit one screen, `tabweave init`, `train`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,16 +47,22 @@ def _one_screen(error: Exception) -> str | None:
         return _missing_extra(error)
     if isinstance(error, DatasetError):
         return str(error)
-    if isinstance(error, ValueError) and "pipeline" in str(error).lower():
-        return _unknown_pipeline(str(error))
+    if isinstance(error, ValueError):
+        return _unknown_name(str(error))
     return None
 
 
-def _unknown_pipeline(message: str) -> str:
+def _unknown_name(message: str) -> str | None:
+    """What may be named, when Kedro says that a pipeline, node or dataset is not there."""
     from kedro.framework.project import pipelines
 
-    known = ", ".join(name for name in pipelines if name != "__default__")
-    return f"{message}\nPipelines: {known}; without --pipelines all stages run."
+    if message.startswith("Failed to find the pipeline"):
+        known = ", ".join(name for name in pipelines if name != "__default__")
+        return f"{message}\nPipelines: {known}; without --pipelines all stages run."
+    if message.startswith("Pipeline does not contain nodes named"):
+        names = sorted(node.name for node in pipelines["__default__"].nodes)
+        return f"{message}\nNodes: {', '.join(names)}."
+    return message if message.startswith("Pipeline does not contain") else None
 
 
 def _missing_extra(error: ModuleNotFoundError) -> str | None:
@@ -126,6 +133,42 @@ def init(
     for path in written:
         click.echo(f"wrote {path.relative_to(root)}")
     click.echo(f"Read it, then run: kedro run --env={name}")
+
+
+# `--params` is read as `kedro run` reads it.
+_kedro_params = next(p.callback for p in kedro_run.params if p.name == "params")
+
+
+@cli.command()
+@click.option("--hyperparameters", required=True, help="File hyperparameters.json.")
+@click.option("--data", required=True, help="Folder of train, val and test.")
+@click.option("--model-dir", required=True, help="Folder for the model.")
+@click.option("--output-dir", required=True, help="Folder for predictions and reports.")
+@click.option("--checkpoint-dir", required=True, help="Folder for checkpoints.")
+@click.option("--artifacts", help="Folder of impute_dict and risk_table_map to take.")
+@click.option("--params", callback=_kedro_params, help="Win over the hyperparameters.")
+def train(
+    hyperparameters: str,
+    data: str,
+    model_dir: str,
+    output_dir: str,
+    checkpoint_dir: str,
+    artifacts: str | None,
+    params: dict[str, Any],
+) -> None:
+    """Train from hyperparameters.json as a container does, load to export."""
+    from tabweave import container
+
+    inputs = {"input_path": data, "hyperparameters_s3_uri": hyperparameters}
+    if artifacts is not None:
+        inputs["model_artifacts_input"] = artifacts
+    outputs = {
+        "model_output": model_dir,
+        "evaluation_output": output_dir,
+        "checkpoints": checkpoint_dir,
+    }
+    with one_screen_errors():
+        container.train(inputs, outputs, os.environ, params)
 
 
 def project_root() -> Path:

@@ -12,6 +12,7 @@ from tabweave.export.config import ExportConfig
 from tabweave.fabrication import FabricationConfig
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataConfig, Parameters
+from tabweave.splitting.config import SplitConfig
 from tabweave.tabular.config import TabularConfig
 from tabweave.text.config import TextConfig
 from tabweave.training.config import TrainingConfig
@@ -25,9 +26,10 @@ PARAMETER_TYPES: dict[str, type[Parameters]] = {
     "evaluation": EvaluationConfig,
     "export": ExportConfig,
     "fabricate": FabricationConfig,
+    "split": SplitConfig,
 }
 # Read by the catalog, not by a node.
-PATHS = ("data_dir",)
+PATHS = ("data_dir", "checkpoint_dir", "layers", "model_artifacts_input")
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:

@@ -1,0 +1,24 @@
+"""The specification's ``hyperparameters.json`` and tabweave's typed parameter groups."""
+
+from tabweave.hyperparameters.fields import Hyperparameters
+from tabweave.hyperparameters.mapping import (
+    from_parameters,
+    notes,
+    to_parameters,
+    unsupported,
+)
+from tabweave.hyperparameters.places import PLACES
+from tabweave.hyperparameters.reading import parse_hyperparameters, read_hyperparameters
+from tabweave.hyperparameters.values import safe_cast
+
+__all__ = [
+    "PLACES",
+    "Hyperparameters",
+    "from_parameters",
+    "notes",
+    "parse_hyperparameters",
+    "read_hyperparameters",
+    "safe_cast",
+    "to_parameters",
+    "unsupported",
+]

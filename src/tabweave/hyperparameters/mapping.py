@@ -1,0 +1,221 @@
+"""Hyperparameters -> the typed parameter groups of the stages, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from tabweave.errors import ConfigError, did_you_mean, shorten
+from tabweave.evaluation.config import EvaluationConfig
+from tabweave.export.config import ExportConfig
+from tabweave.hyperparameters.fields import Hyperparameters
+from tabweave.hyperparameters.places import (
+    PLACES,
+    SPECIFIED_MODELS,
+    Moved,
+    Refused,
+    Unused,
+)
+from tabweave.hyperparameters.reading import said
+from tabweave.models.config import ARCHITECTURES, ModelConfig
+from tabweave.schema import DataConfig, Parameters
+from tabweave.tabular.config import TabularConfig
+from tabweave.text.config import SCRATCH, TextConfig
+from tabweave.training.config import TrainingConfig
+
+GROUPS: dict[str, type[Parameters]] = {
+    "data": DataConfig,
+    "text": TextConfig,
+    "tabular": TabularConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "export": ExportConfig,
+}
+
+
+def unsupported(hyperparameters: Hyperparameters) -> list[str]:
+    """One sentence per value that nothing here can act on, each naming its key."""
+    return list(_faults(hyperparameters))
+
+
+def _faults(h: Hyperparameters) -> Iterator[str]:
+    if h.model_class not in ARCHITECTURES:
+        yield _model_fault(h.model_class)
+    for key, place in PLACES.items():
+        value = getattr(h, key)
+        if isinstance(place, Refused) and value not in place.accepted:
+            accepted = " or ".join(repr(one) for one in place.accepted)
+            yield (
+                f"{key} is {shorten(value)}, which is not supported: {place.why}. "
+                f"Accepted: {accepted}."
+            )
+    if not h.run_scheduler and h.lr_decay == 0.05:
+        yield (
+            "lr_decay is 0.05 and run_scheduler is false, so the learning rate would "
+            "fall by that share each epoch, which is not supported: training cannot do "
+            "it yet. Set lr_decay to 0 for a constant rate, or run_scheduler to true."
+        )
+
+
+def _model_fault(name: str) -> str:
+    built = ", ".join(ARCHITECTURES)
+    if name in SPECIFIED_MODELS:
+        return f"model_class {name!r} is not supported: not built yet. Built: {built}."
+    hint = did_you_mean(name, ARCHITECTURES)
+    return f"Unknown model class: {name}.{hint} Known: {built}."
+
+
+def to_parameters(hyperparameters: Hyperparameters) -> dict[str, dict[str, Any]]:
+    """Parameter group -> all its parameters, as plain values.
+
+    What no hyperparameter says has the default of its group, not that of conf/base.
+
+    Raises:
+        ConfigError: A value is not supported, or does not fit the others.
+    """
+    faults = unsupported(hyperparameters)
+    if faults:
+        raise ConfigError(said(faults, "hyperparameters.json"))
+    groups: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
+    for path, value in _assignments(hyperparameters):
+        group, _, name = path.partition(".")
+        groups[group][name] = value
+    found: dict[str, dict[str, Any]] = {}
+    for name, kind in GROUPS.items():
+        try:
+            found[name] = kind(**groups[name]).model_dump(mode="json")
+        except ValidationError as error:
+            faults += [_group_fault(name, dict(fault)) for fault in error.errors()]
+    if faults:
+        raise ConfigError(said(faults, "hyperparameters.json"))
+    return found
+
+
+def _assignments(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
+    for key, place in PLACES.items():
+        if isinstance(place, Moved):
+            for path in place.parameters:
+                yield path, getattr(h, key)
+    labels = h.multiclass_categories
+    yield "data.text", h.texts
+    yield "data.classes", labels and tuple(str(label) for label in labels)
+    yield "data.num_classes", h.num_classes
+    yield "training.precision", "auto" if h.fp16 else "32-true"
+    if h.text_processing_steps is not None:
+        yield "text.steps", h.text_processing_steps
+    if h.primary_text_name is not None:
+        steps = (h.primary_text_processing_steps, h.secondary_text_processing_steps)
+        yield (
+            "text.fields",
+            [
+                {"name": name, "steps": its_steps}
+                for name, its_steps in zip(h.texts, steps, strict=True)
+            ],
+        )
+
+
+def _group_fault(group: str, fault: dict[str, Any]) -> str:
+    path = ".".join([group, *(str(part) for part in fault["loc"])])
+    keys = [
+        key
+        for key, place in PLACES.items()
+        if not isinstance(place, Unused | Refused)
+        and any(path.startswith(parameter) for parameter in place.parameters)
+    ]
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{', '.join(keys) or path}: {message}."
+
+
+def notes(hyperparameters: Hyperparameters) -> list[str]:
+    """What is accepted but a user may not expect, one sentence each."""
+    return list(_notes(hyperparameters))
+
+
+def _notes(h: Hyperparameters) -> Iterator[str]:
+    declared = (h.id_name, *h.texts, h.label_name, *h.cat_field_list, *h.tab_field_list)
+    left_out = [name for name in declared if name not in h.full_field_list]
+    if left_out:
+        yield (
+            f"full_field_list leaves out {left_out}, which other keys name; they are read."
+        )
+    table = [*h.cat_field_list, *h.tab_field_list]
+    if (
+        h.model_class in ARCHITECTURES
+        and not ARCHITECTURES[h.model_class].table
+        and table
+    ):
+        yield f"model_class {h.model_class!r} reads text alone; {table} do not reach it."
+    kept = PLACES["reinit_layers"]
+    if h.reinit_layers and h.tokenizer != SCRATCH and isinstance(kept, Refused):
+        yield (
+            f"reinit_layers is {h.reinit_layers}, but {kept.why}: a "
+            "pretrained encoder keeps all its weights."
+        )
+
+
+def from_parameters(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The flat hyperparameters that parameter groups say; those without a place are left.
+
+    The hyperparameters give the same parameters again, where they can say them.
+
+    Raises:
+        ConfigError: There are more than two texts, or the number of classes is open.
+    """
+    groups = {name: kind(**parameters.get(name, {})) for name, kind in GROUPS.items()}
+    plain = {name: group.model_dump(mode="json") for name, group in groups.items()}
+    flat: dict[str, Any] = {}
+    for key, place in PLACES.items():
+        if isinstance(place, Moved):
+            group, _, name = place.parameters[0].partition(".")
+            flat[key] = plain[group][name]
+    data, text = plain["data"], plain["text"]
+    flat |= _classes(data) | _texts(data, text)
+    flat["lr"] = TrainingConfig(**plain["training"]).encoder_rate(
+        scratch=text["encoder"] == SCRATCH
+    )
+    flat["fp16"] = plain["training"]["precision"] != "32-true"
+    flat["optimizer"] = "AdamW"
+    flat["full_field_list"] = [
+        *(data["id"], *data["text"], data["label"]),
+        *(*data["categorical"], *data["numeric"]),
+    ]
+    return {key: flat[key] for key in PLACES if flat.get(key) is not None}
+
+
+def _classes(data: Mapping[str, Any]) -> dict[str, Any]:
+    labels = data["classes"]
+    number = len(labels) if labels else data["num_classes"]
+    if number is None:
+        raise ConfigError(
+            "Hyperparameters need the number of classes: set data.classes or "
+            "data.num_classes."
+        )
+    return {
+        "num_classes": number,
+        "is_binary": number == 2,
+        "multiclass_categories": labels,
+    }
+
+
+def _texts(data: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    names = data["text"]
+    if len(names) > 2:
+        raise ConfigError(
+            f"Hyperparameters name at most two texts, but data.text has {names}."
+        )
+    if len(names) < 2:
+        steps = text["fields"][0]["steps"] if text["fields"] else None
+        return {
+            "text_name": names[0] if names else None,
+            "text_processing_steps": steps or text["steps"],
+        }
+    steps = [field["steps"] for field in text["fields"]] or [text["steps"], None]
+    return {
+        "primary_text_name": names[0],
+        "secondary_text_name": names[1],
+        "primary_text_processing_steps": steps[0],
+        "secondary_text_processing_steps": steps[-1],
+    }
