@@ -30,24 +30,24 @@ run: $(VENV)/.train ## Set up what is needed and run all stages on the demo data
 lint: $(VENV)/.all ## Style, spelling and import rules
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/codespell src tests benchmarks conf docs README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell src benchmarks conf docs README.md CHANGELOG.md CONTRIBUTING.md
 	$(BIN)/lint-imports
 
 types: $(VENV)/.all ## Static types
 	$(BIN)/mypy
 
 test: lint types ## Everything that must hold before a commit, on fabricated data
-	$(BIN)/pytest -m "not data and not slow"
+	$(BIN)/pytest -m "not data"
 
 test-fast: $(VENV)/.all ## Unit tests and guards without whole pipeline runs
-	$(BIN)/pytest -m "not data and not slow and not e2e"
+	$(BIN)/pytest -m "not data and not e2e"
 
 test-data: $(VENV)/.all minilm ## Public datasets and a pretrained encoder, where they are
 	TABWEAVE_DATA=$(DATA) TABWEAVE_MINILM=$(MINILM) $(BIN)/pytest -m data
 
 bench: $(VENV)/.all minilm ## Benchmarks, one JSON line each
 	$(BIN)/python -m benchmarks.fusion
-	$(BIN)/python -m benchmarks.stages --data $(DATA)/womens_clothing --encoder $(MINILM)
+	$(BIN)/python -m benchmarks.stages --env womens_clothing --data $(DATA)/womens_clothing --encoder $(MINILM)
 
 viz: $(VENV)/.all ## Lineage, previews and figures in the browser
 	$(BIN)/kedro viz run

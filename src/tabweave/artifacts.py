@@ -42,7 +42,9 @@ def _part_beside(path: Path) -> Path:
     """A free temporary name beside `path`; traces of killed writers are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
-        trace = re.fullmatch(r"\.(\d{1,9})\.(part|old)", left.name[len(path.name) + 1 :])
+        trace = re.fullmatch(
+            r"\.(\d{1,9})\.(part|old)", left.name[len(path.name) + 1 :]
+        )
         if trace is None or _is_running(int(trace[1])):
             continue
         if trace[2] == "old" and not path.exists():

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,21 @@ from kedro.pipeline.node import Node
 
 from tabweave import __version__
 from tabweave.artifacts import Provenance, content_hash, differences
-from tabweave.errors import ArtifactError, Problems, TabweaveError
+from tabweave.errors import ArtifactError, MissingDataError, Problems, TabweaveError
 from tabweave.parameters import PARAMETER_TYPES
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("fabricate", "load", "text", "tabular", "train", "evaluate", "export")
+STAGES = (
+    "fabricate",
+    "split",
+    "load",
+    "text",
+    "tabular",
+    "train",
+    "evaluate",
+    "export",
+)
 PARAMETER = "params:"
 
 
@@ -36,7 +47,11 @@ def stage_of(node: Node) -> str:
 def artifact_path(catalog: CatalogProtocol, name: str) -> Path | None:
     """Where a dataset lies on the disk, or None when it is not one of our files."""
     dataset = catalog.get(name)
-    path = getattr(dataset, "path", None)
+    try:
+        path = getattr(dataset, "path", None)
+    except MissingDataError:
+        # A user's file that is gone or elsewhere: what was made from it still stands.
+        return None
     return path if isinstance(path, Path) else None
 
 
@@ -224,73 +239,96 @@ def _parity(report: dict[str, Any]) -> str:
     )
 
 
+def _metrics(metrics: dict[str, float | None]) -> str:
+    found = (
+        f"{name} {value:.4f}"
+        for name, value in metrics.items()
+        if name.startswith("test/") and value is not None
+    )
+    return next(found, "no metric of test is defined")
+
+
 DETAILS: dict[str, Callable[[Any], str]] = {
+    "split_report": _rows,
     "data_report": _rows,
     "text_report": _tokens,
     "scaler": lambda scaler: f"{len(scaler['features'])} scaled features",
     "training_history": _training,
     "parity_report": _parity,
+    "metrics": _metrics,
 }
+
+
+@dataclass
+class _Run:
+    """What one run has done so far."""
+
+    waiting: dict[str, set[str]]
+    started: float
+    last_saved: float
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    details: dict[str, str] = field(default_factory=dict)
+    saved: set[str] = field(default_factory=set)
+    metrics: dict[str, Any] | None = None
 
 
 class SummaryHooks:
     """One line per stage, and at the end what came out and where it is."""
 
     def __init__(self) -> None:
-        self.waiting: dict[str, set[str]] = {}
-        self.started: dict[str, float] = {}
-        self.details: dict[str, str] = {}
-        self.metrics: dict[str, Any] | None = None
-        self.run_started = 0.0
+        self.run = _Run({}, 0.0, 0.0)
 
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline
     ) -> None:
         """Says what is about to run."""
-        self.__init__()  # type: ignore[misc] # a session may run twice
-        self.run_started = time.monotonic()
+        waiting: dict[str, set[str]] = {}
         for node in pipeline.nodes:
-            self.waiting.setdefault(stage_of(node), set()).update(node.outputs)
+            waiting.setdefault(stage_of(node), set()).update(node.outputs)
+        now = time.monotonic()
+        self.run = _Run(waiting, now, now)
         env = run_params.get("env") or "base"
-        stages = ", ".join(stage for stage in STAGES if stage in self.waiting)
+        stages = ", ".join(stage for stage in STAGES if stage in waiting)
         logger.info("tabweave %s, environment %s: %s", __version__, env, stages)
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Starts the clock of a stage with its first node."""
-        self.started.setdefault(stage_of(node), time.monotonic())
-
-    @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
-        """Ends a stage with its last output."""
-        stage = stage_of(node)
+        """Ends a stage with its last output.
+
+        Nodes of several stages may take turns, so a stage's seconds are those that led
+        to its outputs, and the seconds of all stages add up to the run's.
+        """
+        run, stage, now = self.run, stage_of(node), time.monotonic()
+        run.seconds[stage] += now - run.last_saved
+        run.last_saved = now
+        run.saved.add(dataset_name)
         if dataset_name in DETAILS:
-            self.details[stage] = DETAILS[dataset_name](data)
+            run.details[stage] = DETAILS[dataset_name](data)
         if dataset_name == "metrics":
-            self.metrics = data
-        waiting = self.waiting.get(stage, set())
+            run.metrics = data
+        waiting = run.waiting.get(stage, set())
         waiting.discard(dataset_name)
         if not waiting:
-            seconds = time.monotonic() - self.started[stage]
-            detail = self.details.get(stage, "")
-            logger.info("%-9s %7.1f s  %s", stage, seconds, detail)
+            detail = run.details.get(stage, "")
+            logger.info("%-9s %7.1f s  %s", stage, run.seconds[stage], detail)
 
     @hook_impl
     def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
         """Metrics beside the baselines, and where the files are."""
-        seconds = time.monotonic() - self.run_started
-        logger.info("%-9s %7.1f s", "total", seconds)
-        if self.metrics is None:
+        run = self.run
+        logger.info("%-9s %7.1f s", "total", time.monotonic() - run.started)
+        if run.metrics is None:
             return
         from tabweave.evaluation.summary import summary_lines
 
-        for line in summary_lines(self.metrics):
+        for line in summary_lines(run.metrics):
             logger.info(line)
         names = ("model", "onnx_model", "test.predictions", "test.scored", "metrics")
-        for name in names:
+        # A file of an earlier run may belong to another model than these metrics.
+        for name in (name for name in names if name in run.saved):
             path = artifact_path(catalog, name)
-            if path is not None and path.exists():
+            if path is not None:
                 logger.info("%-17s %s", name, _relative(path))
 
 

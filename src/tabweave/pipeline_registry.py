@@ -15,6 +15,7 @@ from tabweave.pipelines import (
     evaluation,
     export,
     fabrication,
+    splitting,
     tabular_processing,
     text_processing,
     training,
@@ -38,5 +39,6 @@ def register_pipelines() -> dict[str, Pipeline]:
             **stages,
             "prepare": stages["load"] + stages["text"] + stages["tabular"],
             "fabricate": fabrication.create_pipeline(),
+            "split": splitting.create_pipeline(),
             "__default__": sum(stages.values(), Pipeline([])),
         }

@@ -1,0 +1,116 @@
+"""A stage refuses inputs that no longer are what they were made from."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from tabweave.artifacts import write_json
+
+
+def refused(project, *options):
+    """The message of a run that must be refused, and the command that it names."""
+    before = project.files()
+    done = project.run(*options)
+    assert done.code == 1, done.text
+    assert "Traceback" not in done.text
+    assert len(done.text.splitlines()) < 25
+    assert project.files() == before
+    (stages,) = re.findall(r"^Re-run: kedro run --pipelines=(\S+)$", done.err, re.M)
+    return done.err, stages
+
+
+def test_after_a_raw_cell_has_changed(copied):
+    path = copied.data("01_raw/train/marketplace.csv")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("[bom]", "[bom] Sir,", 1), encoding="utf-8")
+    message, stages = refused(copied, "--pipelines=train")
+    assert "made from another train.raw than" in message
+    assert "marketplace.csv is now (stage load)" in message
+    assert stages == "load,text,tabular,train"
+    copied.ran(f"--pipelines={stages}")
+    copied.ran("--pipelines=export")
+
+
+def test_after_a_text_parameter_has_changed(copied):
+    option = "--params=text.max_sen_len=32"
+    message, stages = refused(copied, "--pipelines=train", option)
+    assert "text.max_sen_len: 64 -> 32 (stage text)" in message
+    assert stages == "text,train"
+    copied.ran(f"--pipelines={stages}", option)
+    report = json.loads(copied.data("08_reporting/text_report.json").read_text())
+    assert report["train"]["dialogue"]
+    # Evaluation with the old value would use other tokens than training did.
+    message, stages = refused(copied, "--pipelines=evaluate")
+    assert "text.max_sen_len: 32 -> 64 (stage text)" in message
+    assert stages == "text,train,evaluate"
+    copied.ran("--pipelines=evaluate,export", option)
+
+
+def test_after_a_training_parameter_has_changed(copied):
+    option = "--params=training.batch_size=64"
+    message, stages = refused(copied, "--pipelines=evaluate,export", option)
+    assert "model: made with other parameters" in message
+    assert "training.batch_size: 32 -> 64 (stage train)" in message
+    assert stages == "train,evaluate,export"
+
+
+def test_after_an_artifact_was_changed_by_hand(copied):
+    path = copied.data("04_feature/scaler.json")
+    scaler = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**scaler, "note": "mine"})
+    message, stages = refused(copied, "--pipelines=train")
+    assert "scaler.json was changed after it was written (stage tabular)" in message
+    assert stages == "tabular,train"
+    copied.ran(f"--pipelines={stages}")
+    assert json.loads(path.read_text(encoding="utf-8")) == scaler
+
+
+def test_after_the_weights_were_swapped(copied):
+    path = copied.data("06_models/model/model.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    message, stages = refused(copied, "--pipelines=export")
+    assert "was changed after it was written (stage train)" in message
+    assert stages == "train,export"
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "stages"),
+    [
+        ("02_intermediate/val.parquet", "text", "load,text"),
+        ("05_model_input/val_tokens.arrow", "export", "text,train,export"),
+        ("05_model_input/val_features.arrow", "train", "tabular,train"),
+        ("06_models/model", "evaluate", "train,evaluate"),
+    ],
+)
+def test_after_an_artifact_was_deleted(copied, name, pipeline, stages):
+    path = copied.data(name)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    message, found = refused(copied, f"--pipelines={pipeline}")
+    assert f"{path} does not exist" in message
+    assert found == stages
+
+
+def test_a_file_of_another_run_is_refused(copied):
+    """The tokens of val in the place of those of test, record and all."""
+    for ending in ("", ".provenance.json"):
+        source = copied.data(f"05_model_input/val_tokens.arrow{ending}")
+        shutil.copy(source, source.with_name(f"test_tokens.arrow{ending}"))
+    message, stages = refused(copied, "--pipelines=evaluate")
+    assert "test_tokens.arrow has no record" in message
+    # Training never reads the tokens of test, so the model stands.
+    assert stages == "text,evaluate"
+
+
+def test_a_project_that_moved_and_lost_its_raw_files_still_trains(copied):
+    """What is gone cannot be compared; what is there is whole and says so."""
+    shutil.rmtree(copied.data("01_raw"))
+    copied.ran("--pipelines=train")
+
+
+def test_a_change_that_concerns_no_input_is_no_reason(copied):
+    """Export parameters have no part in the training."""
+    copied.ran("--pipelines=export", "--params=export.parity_rows=40")

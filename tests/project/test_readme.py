@@ -1,0 +1,135 @@
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "conf" / "README.md",
+        ROOT / "data" / "README.md",
+    ]
+)
+FENCE = re.compile(
+    r"^(?P<mark><!-- runnable -->\n)?```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S
+)
+MARK = "<!-- runnable -->"
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def prose(text):
+    """A page without its code."""
+    return FENCE.sub("", text)
+
+
+def targets_of_the_makefile():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+
+
+def anchors(path):
+    """The names of a page's headings in links."""
+    headings = re.findall(r"^#+ (.+)$", prose(path.read_text("utf-8")), re.MULTILINE)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pytest.fixture(scope="module")
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_fits_on_few_screens(readme):
+    assert len(readme.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_make_targets_that_a_page_names_exist(path):
+    text = path.read_text(encoding="utf-8")
+    # In prose only what stands in code is a command: people make sure, too.
+    code = "\n".join(m["code"] for m in FENCE.finditer(text))
+    code += "\n".join(re.findall(r"`([^`\n]+)`", prose(text)))
+    named = set(re.findall(r"\bmake ([a-z-]+)", code))
+    assert named <= targets_of_the_makefile()
+
+
+def test_the_readme_names_the_commands_of_a_fresh_clone(readme):
+    for command in (
+        "make run",
+        "make test",
+        "kedro run",
+        "kedro run --pipelines=train",
+        "kedro viz run",
+        "tabweave init",
+        "kedro run --env=",
+        "--params=text.encoder=",
+    ):
+        assert command in readme, command
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_pipelines_and_environments_that_a_page_names_exist(path, pipelines):
+    text = path.read_text(encoding="utf-8")
+    for names in re.findall(r"--pipelines=([a-z,]+)", text):
+        assert set(names.split(",")) <= set(pipelines), names
+    environments = {folder.name for folder in (ROOT / "conf").iterdir()}
+    for name in re.findall(r"--env=([a-z_]+)", text):
+        assert name in environments, name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_inside_the_repository_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(path.read_text(encoding="utf-8")))
+    for link in links:
+        if link.startswith(("http:", "https:")):
+            continue
+        file, _, heading = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if heading:
+            assert heading in anchors(target), link
+
+
+def linked_from(path):
+    """Files that a page links to."""
+    links = re.findall(r"\]\(([^)#\s]+)", prose(path.read_text(encoding="utf-8")))
+    return {(path.parent / link).resolve() for link in links}
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        new = {p for page in new for p in linked_from(page) & set(PAGES)} - reached
+    assert set(PAGES) - reached == set()
+
+
+def test_the_readme_tells_the_extras_that_exist(readme):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    section = readme.partition("## Extras")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if "|" in line]
+    named = set(re.findall(r"`(\w+)`", " ".join(cells[1:])))
+    assert named == set(project["project"]["optional-dependencies"])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_snippets_compile(path):
+    text = path.read_text(encoding="utf-8")
+    found = [m for m in FENCE.finditer(text) if m["kind"] == "python"]
+    for snippet in found:
+        ast.parse(snippet["code"], filename=name_of(path))
+    marked = [m for m in FENCE.finditer(text) if m["mark"]]
+    assert len(marked) == text.count(MARK), "a mark without a snippet"
+    assert all(m["kind"] == "python" for m in marked)
+
+
+def test_there_are_runnable_snippets():
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    assert sum(text.count(MARK) for text in texts) >= 3

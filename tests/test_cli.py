@@ -1,0 +1,170 @@
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
+from kedro.io.core import DatasetError
+from omegaconf.errors import InterpolationKeyError
+
+from tabweave.cli import EXTRAS, _run, cli, one_screen_errors, project_root
+from tabweave.errors import ConfigError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registry():
+    pipelines.configure("tabweave.pipeline_registry")
+
+
+def message_of(error):
+    with pytest.raises(click.ClickException) as caught, one_screen_errors():
+        raise error
+    assert caught.value.exit_code == 1
+    return caught.value.message
+
+
+def test_our_own_error_is_shown_as_it_is():
+    assert message_of(ConfigError("what, where, fix")) == "what, where, fix"
+
+
+def test_our_own_error_behind_kedro_s_is_what_is_shown():
+    wrapped = DatasetError("Failed while loading data from dataset ...")
+    wrapped.__cause__ = ConfigError("the cause")
+    assert message_of(wrapped) == "the cause"
+
+
+def test_an_unknown_pipeline_lists_the_known_ones():
+    message = message_of(ValueError("Failed to find the pipeline named 'x'."))
+    assert "load, text, tabular, train, evaluate, export, prepare, fabricate" in message
+    assert "__default__" not in message
+
+
+def test_an_unknown_node_lists_the_known_ones():
+    message = message_of(ValueError("Pipeline does not contain nodes named ['x']."))
+    assert "train_model" in message
+
+
+def test_an_unknown_dataset_is_shown_as_kedro_says_it():
+    text = "Pipeline does not contain datasets named ['x']"
+    assert message_of(ValueError(text)) == text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("operands could not be broadcast in the pipeline"),
+        RuntimeError("x"),
+        KeyError("x"),
+        ModuleNotFoundError("No module named 'nothing'", name="nothing"),
+        ModuleNotFoundError("nameless"),
+    ],
+)
+def test_an_error_that_the_user_cannot_mend_keeps_its_traceback(error):
+    with pytest.raises(type(error)), one_screen_errors():
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [(name, extra) for extra, names in EXTRAS.items() for name in names],
+)
+def test_a_missing_library_names_the_extra(module, extra):
+    error = ModuleNotFoundError(f"No module named {module!r}", name=f"{module}.sub")
+    message = message_of(error)
+    assert f"{module}.sub is not installed" in message
+    assert f"pip install 'tabweave[{extra}]'" in message
+
+
+def test_configuration_that_cannot_be_read():
+    for error in (yaml.YAMLError("bad"), InterpolationKeyError("no key 'x'")):
+        assert "The configuration cannot be read" in message_of(error)
+
+
+def test_click_s_own_errors_pass():
+    with pytest.raises(click.UsageError), one_screen_errors():
+        raise click.UsageError("wrong option")
+
+
+def test_run_has_the_options_of_kedro_s_own():
+    ours = cli.commands["run"]
+    assert [p.name for p in ours.params] == [p.name for p in kedro_run.params]
+    assert ours.help == kedro_run.help
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ({"pipeline": "train", "pipelines": []}, (None, ["train"])),
+        ({"pipeline": None, "pipelines": ["text", "train"]}, (None, ["text", "train"])),
+        ({"pipeline": None, "pipelines": []}, (None, [])),
+    ],
+)
+def test_the_older_spelling_is_the_newer_one(monkeypatch, given, passed):
+    seen = {}
+    monkeypatch.setattr(kedro_run, "callback", lambda **options: seen.update(options))
+    _run(**given)
+    assert (seen["pipeline"], list(seen["pipelines"])) == passed
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder that Kedro takes for a project."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "tabweave"\nproject_name = "t"\n'
+        'kedro_init_version = "1.0"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def user_files(folder):
+    folder.mkdir(parents=True)
+    for split, rows in (("train", 60), ("val", 20), ("test", 20)):
+        lines = ["id,note,total,bad"]
+        lines += [f"{split}{i},some words {i} here,{i}.5,{i % 2}" for i in range(rows)]
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+def init(*options):
+    return CliRunner().invoke(cli, ["init", *options])
+
+
+def test_init_names_the_environment_after_the_folder(project):
+    user_files(project / "data" / "notes")
+    done = init("--data=data/notes", "--label=bad", "--text=note")
+    assert done.exit_code == 0, done.output
+    assert "wrote conf/notes/parameters.yml" in done.output
+    assert "kedro run --env=notes" in done.output
+    settings = yaml.safe_load((project / "conf/notes/globals.yml").read_text())
+    assert settings == {"data_dir": "data/notes"}
+
+
+def test_init_from_a_folder_inside_the_project(project, monkeypatch):
+    """A relative folder counts from where one stands; it is written for the project."""
+    user_files(project / "sub" / "notes")
+    monkeypatch.chdir(project / "sub")
+    done = init("--data=notes", "--label=bad", "--text=note", "--name=mine")
+    assert done.exit_code == 0, done.output
+    settings = yaml.safe_load((project / "conf/mine/globals.yml").read_text())
+    assert settings["data_dir"] == str(project / "sub" / "notes")
+
+
+def test_init_with_a_column_that_is_not_there(project):
+    user_files(project / "notes")
+    done = init("--data=notes", "--label=baad", "--text=note")
+    assert done.exit_code == 1
+    assert "'bad'" in done.output
+    assert not (project / "conf" / "notes").exists()
+
+
+def test_init_needs_its_options(project):
+    done = init("--data=notes")
+    assert done.exit_code == 2
+    assert "--label" in done.output
+
+
+def test_outside_a_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.ClickException, match="not inside a tabweave project"):
+        project_root()
