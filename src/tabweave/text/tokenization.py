@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tabweave.errors import ConfigError, shorten
 
@@ -24,6 +27,8 @@ SLOW_ONLY_FILES = (
 REMEMBERED_WORDS = 1_000_000
 LONGEST_REMEMBERED = 64
 CHECKED_MESSAGES = 256
+# Fewer messages are not worth sorting by distinct word.
+FEW_MESSAGES = 32
 
 # What BertNormalizer turns into a blank. str.split() also splits at the second set,
 # whose characters BertNormalizer deletes.
@@ -31,6 +36,9 @@ _BLANKS = re.compile(
     "[\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 )
 _DELETED = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+_DELETED_ASCII = np.array([b in b"\x0b\x0c\x1c\x1d\x1e\x1f" for b in range(256)])
+# BertPreTokenizer makes every ASCII punctuation character a piece of its own.
+_ASCII_PIECES = re.compile(r"[!-/:-@\[-`{-~]|[^!-/:-@\[-`{-~]+")
 
 
 def split_words(text: str) -> list[str]:
@@ -52,17 +60,33 @@ class WordMemo(dict[str, bytes]):
     nothing outside its word, so looking words up gives the tokenizer's own answer.
     """
 
-    def __init__(self, encode: Callable[[str], bytes]) -> None:
-        """Takes the function that gives the token bytes of one word."""
+    def __init__(
+        self, encode: Callable[[str], bytes], *, lowercase: bool | None = None
+    ) -> None:
+        """Takes the function that gives the token bytes of one word.
+
+        With `lowercase` (whether the tokenizer ignores case) "Word," is put together
+        from "word" and ","; with None the function answers for it as well.
+        """
         super().__init__()
-        self._encode = encode
+        self._encode, self._lowercase = encode, lowercase
 
     def __missing__(self, word: str) -> bytes:
-        value = self._encode(word)
+        pieces = self._pieces(word)
+        value = (
+            self._encode(word)
+            if pieces == [word]
+            else b"".join(map(self.__getitem__, pieces))
+        )
         # Unique ids and links must not fill the memory.
         if len(word) <= LONGEST_REMEMBERED and len(self) < REMEMBERED_WORDS:
             self[word] = value
         return value
+
+    def _pieces(self, word: str) -> list[str]:
+        if self._lowercase is None or not (word.isascii() and word.isprintable()):
+            return [word]
+        return _ASCII_PIECES.findall(word.lower() if self._lowercase else word)
 
     def encode(self, message: str) -> bytes:
         """Token bytes of a message, without special tokens."""
@@ -116,7 +140,10 @@ class FieldTokenizer:
         self._special = {*special, self.cls_id, self.sep_id, self.pad_id} - {
             self.unk_id
         }
-        self._memo = None if self.reason else WordMemo(self._encode_one)
+        lowercase = _normalizer(spec).get("lowercase") is True
+        self._memo = (
+            None if self.reason else WordMemo(self._encode_one, lowercase=lowercase)
+        )
 
     @property
     def method(self) -> Literal["word memo", "batch encoding"]:
@@ -144,7 +171,7 @@ class FieldTokenizer:
             return True
         step = max(1, len(messages) // CHECKED_MESSAGES)
         sample = messages[::step][:CHECKED_MESSAGES]
-        if [self._memo.encode(text) for text in sample] == self._encode_plain(sample):
+        if self.encode(sample) == self._encode_plain(sample):
             return True
         self._memo = None
         self.reason = "the word memo differed from the tokenizer on a sample"
@@ -152,9 +179,34 @@ class FieldTokenizer:
 
     def encode(self, messages: Sequence[str]) -> list[bytes]:
         """Token bytes (of `dtype`) of every message, without special tokens."""
-        if self._memo is None:
+        memo = self._memo
+        if memo is None:
             return self._encode_plain(messages)
-        return list(map(self._memo.encode, messages))
+        plain = [message for message in messages if message.isascii()]
+        if len(plain) < FEW_MESSAGES:
+            return list(map(memo.encode, messages))
+        found = iter(self._encode_ascii(plain, memo))
+        return [next(found) if m.isascii() else memo.encode(m) for m in messages]
+
+    def _encode_ascii(self, messages: list[str], memo: WordMemo) -> list[bytes]:
+        """Token bytes of ASCII messages; every distinct word is looked up once."""
+        texts = pa.array(messages, pa.large_string())
+        if _DELETED_ASCII[np.frombuffer(texts.buffers()[2] or b"", np.uint8)].any():
+            # Arrow splits at these characters, the tokenizer does not.
+            return list(map(memo.encode, messages))
+        words = pc.ascii_split_whitespace(texts)
+        coded = words.values.dictionary_encode()
+        known = list(map(memo.__getitem__, coded.dictionary.to_pylist()))
+        width = self.dtype.itemsize
+        sizes = np.fromiter(map(len, known), np.int64, len(known)) // width
+        first, codes = np.cumsum(sizes) - sizes, coded.indices.to_numpy()
+        size = sizes[codes]
+        ends = np.append(0, np.cumsum(size))
+        # Where each token of each word lies among the tokens of the distinct words.
+        places = np.repeat(first[codes] - ends[:-1], size) + np.arange(ends[-1])
+        tokens = np.frombuffer(b"".join(known), self.dtype)[places].tobytes()
+        cuts = (ends[words.offsets.to_numpy()] * width).tolist()
+        return [tokens[start:end] for start, end in pairwise(cuts)]
 
     def _encode_plain(self, messages: Sequence[str]) -> list[bytes]:
         found = self._tokenizer.encode_batch_fast(
@@ -241,7 +293,7 @@ def load_tokenizer_json(encoder: str) -> str:
         raise ConfigError(
             f"text.encoder {encoder!r} looks like a path, but is not a folder. Give a "
             f"folder that holds {TOKENIZER_FILE}, a hub id such as owner/model, or "
-            "scratch. A relative path starts at the folder the command runs in."
+            "scratch. A relative path starts at the folder of the project."
         )
     return _from_hub(encoder)
 
