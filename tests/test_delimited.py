@@ -181,7 +181,8 @@ def test_a_cell_that_is_not_utf8_is_named(folder, rows):
     content = b"id,text\n" + b"1,ok\n" * rows + b"2,caf\xe9\n"
     assert refusal(content, folder) == (
         f"row {rows + 1}, column 'text': the cell is not UTF-8. Save the table as text "
-        "in UTF-8."
+        "in UTF-8, or let the load stage replace the bad bytes (data.invalid_utf8: "
+        "repair)."
     )
 
 

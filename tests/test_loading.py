@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,7 +99,7 @@ def test_the_format_and_the_column_order_do_not_matter(tmp_path_factory, cells, 
         for columns in (list(NAMES), order):
             source = raw(folder, "train", table.select(columns), kind)
             result = load_splits({"train": source}, CONFIG)
-            found = (result.tables["train"], result.schema, result.report["findings"])
+            found = (result.tables["train"], result.schema, result.notes)
             expected = expected or found
             assert found == expected
     assert expected[0]["note"].to_pylist() == list(notes)
@@ -272,7 +273,7 @@ def test_a_number_that_is_infinite_as_float32_is_refused(tmp_path, values, shown
 def test_whole_numbers_that_lose_digits_are_reported(tmp_path, kind):
     prices = ["16777216", "16777217", "-123456789", "33554432", "0.1"]
     result = one(tmp_path, kind, price=prices)
-    assert result.report["findings"] == [
+    assert result.notes == [
         {
             "severity": "warning",
             "split": "train",
@@ -341,8 +342,9 @@ def test_a_split_other_than_train_may_have_one_class(tmp_path):
         "train": raw(tmp_path, "train", rows()),
         "val": raw(tmp_path, "val", rows(2, y=["1", "1"])),
     }
-    report = load_splits(splits, CONFIG).report
-    assert report["splits"]["val"]["classes"] == {"0": 0, "1": 2}
+    loaded = load_splits(splits, CONFIG)
+    assert loaded.tables["val"]["y"].to_pylist() == ["1", "1"]
+    assert loaded.schema.classes == ("0", "1")
 
 
 def test_a_positive_label_that_train_does_not_have_is_refused(tmp_path):
@@ -368,7 +370,6 @@ def test_declared_classes_keep_their_order_and_need_not_all_be_there(tmp_path):
     config = CONFIG.model_copy(update={"classes": ("1", "0", "2")})
     result = one(tmp_path, config=config)
     assert result.schema.classes == ("1", "0", "2")
-    assert result.report["splits"]["train"]["classes"] == {"1": 2, "0": 2, "2": 0}
 
 
 # Everything at once
@@ -460,54 +461,130 @@ def test_no_error_shows_more_than_80_characters_of_a_cell(
     assert len(shown) < 1500
 
 
-# The report
+# What the data report says of a file
 
 
-def test_the_report_counts_rows_classes_missing_and_distinct_values(tmp_path):
-    train = rows(
-        4, note=["a", "", "", "b"], shop=["x", "y", "", "x"], price=["1", "", "2", ""]
-    )
-    test = rows(3, shop=["x", "new", "newer"])
+def test_file_and_format_of_every_split_are_noted(tmp_path):
     splits = {
-        "train": raw(tmp_path, "train", train, "csv"),
-        "test": raw(tmp_path, "test", test, "tsv"),
+        "train": raw(tmp_path, "train", rows(), "csv"),
+        "test": raw(tmp_path, "test", rows(3), "tsv"),
     }
     result = load_splits(splits, CONFIG)
-    assert result.report == {
-        "schema": result.schema.model_dump(mode="json"),
-        "findings": [
-            {
-                "severity": "info",
-                "split": "test",
-                "column": "shop",
-                "message": "2 rows hold a category that train never showed",
-            }
-        ],
-        "splits": {
-            "train": {
-                "file": "train.csv",
-                "format": "csv",
-                "rows": 4,
-                "classes": {"0": 2, "1": 2},
-                "missing": {"note": 2, "shop": 1, "price": 2},
-                "distinct": {"shop": 3},
-            },
-            "test": {
-                "file": "test.tsv",
-                "format": "tsv",
-                "rows": 3,
-                "classes": {"0": 2, "1": 1},
-                "missing": {"note": 0, "shop": 0, "price": 0},
-                "distinct": {"shop": 3},
-            },
-        },
+    assert result.notes == []
+    assert result.sources == {
+        "train": {"file": "train.csv", "format": "csv", "repaired_utf8": {}},
+        "test": {"file": "test.tsv", "format": "tsv", "repaired_utf8": {}},
     }
 
 
-def test_without_train_there_is_nothing_to_compare_categories_with(tmp_path):
-    config = CONFIG.model_copy(update={"classes": ("0", "1")})
-    result = load_splits({"test": raw(tmp_path, "test", rows())}, config)
-    assert result.report["findings"] == []
+# Bytes that are not UTF-8
+
+
+def with_bytes(folder, kind, cells, column="note"):
+    """A file in which some cells of a column are these bytes."""
+    path = folder / f"train.{kind}"
+    if kind == "parquet":
+        table = rows(len(cells))
+        bad = pa.array(cells, pa.binary())
+        # A Parquet writer takes the bytes of a string as they are.
+        forged = pa.StringArray.from_buffers(len(bad), *bad.buffers()[1:])
+        place = NAMES.index(column)
+        pq.write_table(table.set_column(place, column, forged), path)
+        return RawTable(path, "train")
+    delimiter = tables.DELIMITERS[kind].encode()
+    lines = [delimiter.join(name.encode() for name in NAMES)]
+    for number, row in enumerate(rows(len(cells)).to_pylist()):
+        written = {name: str(row[name]).encode() for name in NAMES}
+        lines.append(delimiter.join({**written, column: cells[number]}.values()))
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return RawTable(path, "train")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_bytes_that_are_not_utf8_are_refused_with_row_and_column(tmp_path, kind):
+    source = with_bytes(tmp_path, kind, [b"good", b"fine", b"caf\xe9", b"x"])
+    (line,) = refusals({"train": source})
+    assert line.startswith(
+        f"train.{kind}: row 3, column 'note': the cell is not UTF-8."
+    )
+    assert "data.invalid_utf8: repair" in line
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("column", ["note", "shop"])
+def test_bytes_that_are_not_utf8_are_repaired_and_counted(tmp_path, kind, column):
+    cells = [b"good", b"caf\xe9 \xff", "\ufffd".encode(), b"\xe6\x97"]
+    source = with_bytes(tmp_path, kind, cells, column)
+    config = CONFIG.model_copy(update={"invalid_utf8": "repair"})
+    result = load_splits({"train": source}, config)
+    found = result.tables["train"][column].to_pylist()
+    assert found == ["good", "caf\ufffd \ufffd", "\ufffd", "\ufffd"]
+    assert result.sources["train"]["repaired_utf8"] == {column: 3}
+    assert result.notes == [
+        {
+            "severity": "warning",
+            "split": "train",
+            "column": column,
+            "message": "3 byte sequences are not UTF-8 and became U+FFFD",
+        }
+    ]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_repairing_changes_nothing_of_a_good_file(tmp_path, kind):
+    source = raw(tmp_path, "train", rows(50, note=["é日🙂\ufffd"] * 50), kind)
+    config = CONFIG.model_copy(update={"invalid_utf8": "repair"})
+    plain, repaired = load_splits({"train": source}, CONFIG), None
+    repaired = load_splits({"train": source}, config)
+    assert repaired.tables["train"].equals(plain.tables["train"])
+    assert repaired.notes == []
+
+
+def test_the_row_of_bad_bytes_is_right_beyond_the_first_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 10)
+    cells = [b"x"] * 34 + [b"\xff"] + [b"x"] * 5
+    (line,) = refusals({"train": with_bytes(tmp_path, "parquet", cells)})
+    assert "row 35, column 'note'" in line
+
+
+# Cells above the cap
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("column", NAMES)
+def test_a_cell_above_the_cap_is_refused_with_row_and_column(tmp_path, kind, column):
+    config = CONFIG.model_copy(update={"max_cell_bytes": 100})
+    cells = rows(4)[column].to_pylist()
+    cells[2] = "1" * 101
+    lines = refused(tmp_path, kind, config, **{column: cells})
+    assert lines[0].startswith(
+        f"train.{kind}: column '{column}' holds cells above data.max_cell_bytes (100 "
+        "bytes): row 3: '111"
+    )
+    assert len(lines[0]) < 250
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_cap_counts_bytes_and_includes_its_own_length(tmp_path, kind):
+    config = CONFIG.model_copy(update={"max_cell_bytes": 100})
+    assert loaded(tmp_path, "note", ["é" * 50, "x"], kind=kind, config=config)
+    (line,) = refused(tmp_path, kind, config, note=["é" * 50 + "x", "x"])
+    assert "row 1" in line
+
+
+def test_by_default_a_mebibyte_is_the_cap(tmp_path):
+    assert one(tmp_path, note=["x" * 2**20, "y"])
+    (line,) = refused(tmp_path, note=["y", "x" * (2**20 + 1)])
+    assert "(1048576 bytes): row 2" in line
+
+
+def test_a_category_above_the_cap_is_named_with_its_rows(tmp_path):
+    config = CONFIG.model_copy(update={"max_cell_bytes": 100})
+    values = pa.array(["x" * 101, "a", None] * 20).dictionary_encode()
+    (line,) = refused(tmp_path, config=config, shop=values)
+    assert "row 1: " in line
+    assert "row 4: " in line
+    assert line.endswith("and 17 more.")
 
 
 def test_a_group_column_is_kept_as_text_and_is_no_feature(tmp_path):

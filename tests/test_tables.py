@@ -13,6 +13,7 @@ from tabweave.tables import (
     RawTable,
     TableFile,
     check_header,
+    check_room_for,
     find_first_data_file,
     find_split_file,
     format_of,
@@ -301,6 +302,25 @@ TYPED = pa.table(
         ),
     }
 )
+
+
+def test_files_with_room_for_further_columns_pass(tmp_path):
+    raw = write(tmp_path / "in.csv", texts(key=["1"], prob_no=["x"]))
+    check_room_for(["prob_yes", "predicted"], [raw])
+
+
+def test_every_file_without_room_for_further_columns_is_named(tmp_path):
+    for name in ("val", "test"):
+        (tmp_path / f"{name}.csv").write_text(f"key,a,a,predicted,{name}\n")
+    files = [RawTable(tmp_path / f"{s}.csv", s) for s in ("val", "test")]
+    with pytest.raises(SchemaError) as caught:
+        check_room_for(["prob_yes", "val", "predicted"], files)
+    said = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
+    assert len(said) == 4
+    assert said[0].endswith("val.csv: has columns of these names, 'val', 'predicted'.")
+    assert "val.csv: columns 'a' appear more than once" in said[1]
+    assert said[2].endswith("test.csv: has columns of these names, 'predicted'.")
+    assert "then run from load on" in str(caught.value)
 
 
 def test_a_typed_table_reads_back_whole_and_by_column(tmp_path):

@@ -18,7 +18,12 @@ import pyarrow.csv as pa_csv
 
 from tabweave.errors import SchemaError, shorten
 
+NOT_UTF8 = (
+    "the cell is not UTF-8. Save the table as text in UTF-8, or let the load stage "
+    "replace the bad bytes (data.invalid_utf8: repair)."
+)
 BLOCK_BYTES = 16 << 20
+STRING = pa.string()
 # First bytes of files that are often given the ending of a text table by mistake.
 NOT_TEXT = {
     b"\xff\xfe": "UTF-16",
@@ -76,11 +81,12 @@ class _Blocks(io.FileIO):
 
 
 def read_cells(
-    path: Path, delimiter: str, columns: Sequence[str]
+    path: Path, delimiter: str, columns: Sequence[str], kind: pa.DataType = STRING
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of the named columns, in file order; every cell is a string.
 
-    Blank lines are no rows. An empty cell is the empty string.
+    Blank lines are no rows. An empty cell is the empty string. With `kind` binary, the
+    cells are the bytes that were written, whether they are UTF-8 or not.
 
     Raises:
         SchemaError: A row does not fit the header, a quote is not closed, a cell is not
@@ -103,7 +109,7 @@ def read_cells(
                     invalid_row_handler=lambda row: _noted(row, misfits),
                 ),
                 convert_options=pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(header, pa.string()),
+                    column_types=dict.fromkeys(header, kind),
                     include_columns=columns,
                     strings_can_be_null=False,
                 ),
@@ -157,10 +163,7 @@ def _fault(
     encoding = re.match(r"In CSV column #(\d+): Row #(\d+): .*invalid UTF8", message)
     if encoding:
         column, row_number = header[int(encoding[1])], int(encoding[2]) - 1
-        return (
-            f"row {row_number}, column {shorten(column)}: the cell is not UTF-8. Save "
-            "the table as text in UTF-8."
-        )
+        return f"row {row_number}, column {shorten(column)}: {NOT_UTF8}"
     if "straddling object" in message:
         return (
             f"a row is longer than {BLOCK_BYTES >> 20} MiB. Save the file as Parquet."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,19 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class LoadedData:
-    """Typed tables of all splits, their schema, and what was found on the way."""
+    """Typed tables of all splits, their schema, and what was found on the way.
+
+    Attributes:
+        tables: Split -> its typed table.
+        schema: Roles and classes, as settled.
+        sources: Split -> file name, format, and replaced byte sequences per column.
+        notes: Findings of the data report about the files themselves.
+    """
 
     tables: dict[str, pa.Table]
     schema: DataSchema
-    report: dict[str, Any]
+    sources: dict[str, dict[str, Any]]
+    notes: list[dict[str, Any]]
 
 
 def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
@@ -48,8 +56,10 @@ def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
     problems = Problems("The data does not fit the configuration")
     notes: list[dict[str, Any]] = []
     tables: dict[str, pa.Table] = {}
+    sources: dict[str, dict[str, Any]] = {}
     for split, table in raw.items():
-        reader = _Reader(table, config, problems, notes)
+        source = replace(table, invalid_utf8=config.invalid_utf8)
+        reader = _Reader(source, config, problems, notes)
         try:
             loaded = reader.read()
         except SchemaError as error:
@@ -57,10 +67,11 @@ def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
             continue
         if loaded is not None:
             tables[split] = loaded
+            sources[split] = reader.about()
     schema = _settle_schema(tables, config, raw, problems)
     problems.raise_as(SchemaError)
     assert schema is not None
-    return LoadedData(tables, schema, _report(raw, tables, schema, notes))
+    return LoadedData(tables, schema, sources, notes)
 
 
 @dataclass
@@ -74,18 +85,18 @@ class _Reader:
     row: int = 0
     bad: dict[str, list[str]] = field(default_factory=dict)
     bad_count: Counter[str] = field(default_factory=Counter)
-    # Columns whose type cannot take their role: nothing more is said about them.
+    # Columns that cannot take their role: nothing more is said about them.
     unusable: set[str] = field(default_factory=set)
     large_integers: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
 
     def read(self) -> pa.Table | None:
         """The typed table, or None when its labels cannot be read."""
         if not check_header(self.source, self.config.columns, self.problems):
             return None
         try:
-            batches = [
-                self._typed(batch) for batch in self.source.batches(self.config.columns)
-            ]
+            cells = self.source.batches(self.config.columns, self.repairs)
+            batches = [self._typed(batch) for batch in cells]
         finally:
             self._add_bad_cells()
         table = pa.Table.from_batches(batches, schema=self._schema())
@@ -96,16 +107,29 @@ class _Reader:
             return None
         if self.config.id not in self.unusable:
             self._check_ids(table)
-        for column, count in self.large_integers.items():
-            self.notes.append(
-                {
-                    "severity": "warning",
-                    "split": self.source.split,
-                    "column": column,
-                    "message": f"{count} values exceed 2^24 and lose digits as float32",
-                }
-            )
+        self._note_changes()
         return None if self.config.label in self.unusable else table
+
+    def about(self) -> dict[str, Any]:
+        """What the data report says of the file itself."""
+        return {
+            "file": self.source.path.name,
+            "format": self.source.format,
+            "repaired_utf8": dict(self.repairs),
+        }
+
+    def _note_changes(self) -> None:
+        """Notes where a cell is not kept to the last bit."""
+        changes = [
+            (name, f"{count} values exceed 2^24 and lose digits as float32")
+            for name, count in self.large_integers.items()
+        ] + [
+            (name, f"{count} byte sequences are not UTF-8 and became U+FFFD")
+            for name, count in self.repairs.items()
+        ]
+        about = {"severity": "warning", "split": self.source.split}
+        for name, message in changes:
+            self.notes.append({**about, "column": name, "message": message})
 
     def _add_bad_cells(self) -> None:
         for reason, rows in self.bad.items():
@@ -126,6 +150,8 @@ class _Reader:
         columns = []
         for column in self._schema():
             values = batch.column(batch.schema.get_field_index(column.name))
+            if self._has_long_cells(column.name, values):
+                values = pa.nulls(len(values))
             if pa.types.is_dictionary(values.type):
                 values = values.dictionary_decode()
             if values.null_count == len(values):
@@ -136,6 +162,17 @@ class _Reader:
                 columns.append(self._text(column.name, values))
         self.row += batch.num_rows
         return pa.RecordBatch.from_arrays(columns, schema=self._schema())
+
+    def _has_long_cells(self, name: str, values: pa.Array) -> bool:
+        """Notes cells above the cap; one cell could fill the memory of later stages."""
+        lengths = _byte_lengths(values)
+        if lengths is None:
+            return False
+        cap = self.config.max_cell_bytes
+        long = np.asarray(pc.fill_null(pc.greater(lengths, cap), False))
+        reason = f"column '{name}' holds cells above data.max_cell_bytes ({cap} bytes)"
+        self._refuse(name, reason, long, values)
+        return bool(long.any())
 
     def _note(self, reason: str, wrong: np.ndarray, values: pa.Array) -> None:
         self.bad_count[reason] += len(wrong)
@@ -157,7 +194,7 @@ class _Reader:
             )
         else:
             reason = f"column '{name}' has type {values.type}, but its role wants text"
-        self._refuse(name, reason, present, values)
+        self._refuse(name, reason, np.asarray(present), values)
         return pa.array([""] * len(values), pa.string())
 
     def _number(self, name: str, values: pa.Array) -> pa.Array:
@@ -172,7 +209,7 @@ class _Reader:
             wide = _emptied(wide, pc.is_in(wide, pa.array(declared, pa.float64())))
         else:
             reason = f"numeric column '{name}' has type {values.type}"
-            self._refuse(name, reason, values.is_valid(), values)
+            self._refuse(name, reason, np.asarray(values.is_valid()), values)
             wide = pa.nulls(len(values), pa.float64())
         numbers = wide.to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore"):
@@ -201,10 +238,10 @@ class _Reader:
         return _emptied(values, unusable).cast(pa.float64())
 
     def _refuse(
-        self, name: str, reason: str, present: pa.Array, values: pa.Array
+        self, name: str, reason: str, wrong: np.ndarray, values: pa.Array
     ) -> None:
-        """Notes a column whose type cannot take its role."""
-        self._note_if(reason, present.to_numpy(zero_copy_only=False), values)
+        """Notes a column that cannot take its role."""
+        self._note_if(reason, wrong, values)
         if reason in self.bad:
             self.unusable.add(name)
 
@@ -233,6 +270,16 @@ class _Reader:
 def _rows_of(ids: pa.Array, value: pa.Scalar) -> str:
     rows = np.flatnonzero(pc.equal(ids, value).to_numpy(zero_copy_only=False)) + 1
     return f"{shorten(value.as_py())} in rows {some_of(rows.tolist(), SHOWN)}"
+
+
+def _byte_lengths(values: pa.Array) -> pa.Array | None:
+    """Bytes of each cell of a text column, without writing a dictionary out."""
+    if pa.types.is_dictionary(values.type):
+        lengths = _byte_lengths(values.dictionary)
+        return None if lengths is None else lengths.take(values.indices)
+    if _is_any(values.type, "string large_string"):
+        return pc.binary_length(values)
+    return None
 
 
 def _emptied(values: pa.Array, empty: pa.Array) -> pa.Array:
@@ -306,58 +353,3 @@ def _settle_schema(
         classes=classes,
         positive_label=config.positive_label or default_positive(classes),
     )
-
-
-def _report(
-    raw: Mapping[str, RawTable],
-    tables: Mapping[str, pa.Table],
-    schema: DataSchema,
-    notes: list[dict[str, Any]],
-) -> dict[str, Any]:
-    return {
-        "schema": schema.model_dump(mode="json"),
-        "findings": [*notes, *_unseen(tables, schema)],
-        "splits": {
-            split: {
-                "file": raw[split].path.name,
-                "format": raw[split].format,
-                "rows": table.num_rows,
-                "classes": {
-                    label: _labels(table, schema.label).get(label, 0)
-                    for label in schema.classes
-                },
-                "missing": {name: _missing(table[name]) for name in schema.text}
-                | {name: _missing(table[name]) for name in schema.categorical}
-                | {name: table[name].null_count for name in schema.numeric},
-                "distinct": {
-                    name: pc.count_distinct(table[name]).as_py()
-                    for name in schema.categorical
-                },
-            }
-            for split, table in tables.items()
-        },
-    }
-
-
-def _missing(column: pa.ChunkedArray) -> int:
-    return int(pc.sum(pc.equal(column, "")).as_py() or 0)
-
-
-def _unseen(
-    tables: Mapping[str, pa.Table], schema: DataSchema
-) -> Iterator[dict[str, Any]]:
-    """Categories of val and test that train never showed, per column."""
-    if "train" not in tables:
-        return
-    for split in (s for s in tables if s != "train"):
-        for name in schema.categorical:
-            known = pc.unique(tables["train"][name])
-            seen = pc.is_in(tables[split][name], value_set=known)
-            rows = int(pc.sum(pc.invert(seen)).as_py() or 0)
-            if rows:
-                yield {
-                    "severity": "info",
-                    "split": split,
-                    "column": name,
-                    "message": f"{rows} rows hold a category that train never showed",
-                }

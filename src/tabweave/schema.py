@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SPLITS = ("train", "val", "test")
+PREDICTED = "predicted"
+"""Column of the predicted class, beside `probability_columns`."""
 
 Task = Literal["binary", "multiclass"]
+InvalidUtf8 = Literal["refuse", "repair"]
 
 
 class Parameters(BaseModel):
@@ -43,6 +47,10 @@ class DataConfig(Parameters):
     """Label that precision, recall and average precision are about (binary tasks)."""
     null_values: tuple[str, ...] = ("",)
     """Cells of numeric columns that mean 'missing'; an empty cell always does."""
+    invalid_utf8: InvalidUtf8 = "refuse"
+    """Bytes that are not UTF-8: refuse the file, or repair them to U+FFFD and count."""
+    max_cell_bytes: int = Field(2**20, ge=1)
+    """Longest cell in bytes; a longer one is refused with its row and column."""
     train_filename: str | None = None
     """File of the train split; relative to the data folder, or to its train folder."""
     val_filename: str | None = None
@@ -152,3 +160,18 @@ def default_positive(classes: tuple[str, ...]) -> str:
         if label.lower() in ("1", "true"):
             return label
     return classes[-1]
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """Names of the probability columns, in the order of the classes.
+
+    Example:
+        >>> probability_columns(["no", "yes"])
+        ['prob_no', 'prob_yes']
+    """
+    return [f"prob_{label}" for label in classes]
+
+
+def prediction_columns(classes: Sequence[str]) -> list[str]:
+    """Names of all columns that predictions add to a user's file."""
+    return [*probability_columns(classes), PREDICTED]

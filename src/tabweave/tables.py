@@ -7,7 +7,8 @@ that pickle as a path, so that a second process maps the same pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,7 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from tabweave.artifacts import replacing
-from tabweave.delimited import read_cells, read_header
+from tabweave.delimited import NOT_UTF8, read_cells, read_header
 from tabweave.errors import (
     ArtifactError,
     MissingDataError,
@@ -27,6 +28,8 @@ from tabweave.errors import (
     shorten,
     some_of,
 )
+from tabweave.schema import InvalidUtf8
+from tabweave.utf8 import first_invalid, is_utf8, repaired
 
 TableFormat = Literal["tsv", "csv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(TableFormat)
@@ -116,10 +119,17 @@ def _named_file(data_dir: Path, split: str, filename: str) -> Path:
 
 @dataclass(frozen=True)
 class RawTable:
-    """A user's file: knows its format, reads by column name, changes no cell."""
+    """A user's file: knows its format, reads by column name, changes no cell.
+
+    Attributes:
+        path: The file.
+        split: The split that it holds.
+        invalid_utf8: Whether bytes that are not UTF-8 are refused or replaced by U+FFFD.
+    """
 
     path: Path
     split: str
+    invalid_utf8: InvalidUtf8 = "refuse"
 
     @property
     def format(self) -> TableFormat:
@@ -141,16 +151,54 @@ class RawTable:
             return list(self._open_parquet().schema_arrow.names)
         return read_header(self.path, DELIMITERS[self.format])
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self,
+        columns: Sequence[str] | None = None,
+        repairs: Counter[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         """Record batches of the named columns, in file order; CSV cells are strings.
 
+        Args:
+            columns: Names in the header; all when none are given.
+            repairs: Where the number of replaced byte sequences per column is added.
+
         Raises:
-            SchemaError: A row does not fit the header, or the file is not UTF-8.
+            SchemaError: A row does not fit the header, or a cell is not UTF-8.
         """
         names = list(columns) if columns is not None else self.columns()
+        repairs = Counter() if repairs is None else repairs
         if self.format == "parquet":
-            return self._parquet_batches(names)
-        return read_cells(self.path, DELIMITERS[self.format], names)
+            return self._checked(self._parquet_batches(names), repairs)
+        delimiter = DELIMITERS[self.format]
+        if self.invalid_utf8 == "refuse":
+            return read_cells(self.path, delimiter, names)
+        cells = read_cells(self.path, delimiter, names, pa.binary())
+        return (_repaired_cells(batch, repairs) for batch in cells)
+
+    def _checked(
+        self, batches: Iterator[pa.RecordBatch], repairs: Counter[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """The batches of a Parquet file, whose reader takes any bytes for a string."""
+        row = 0
+        for batch in batches:
+            yield self._with_text(batch, row, repairs)
+            row += batch.num_rows
+
+    def _with_text(
+        self, batch: pa.RecordBatch, row: int, repairs: Counter[str]
+    ) -> pa.RecordBatch:
+        """The batch, whose first row is row + 1, with text that is UTF-8."""
+        good = batch
+        for place, name in enumerate(batch.schema.names):
+            values = batch.column(place)
+            found = first_invalid(values) if _holds_bad_text(values) else None
+            if found is None:
+                continue
+            if self.invalid_utf8 == "refuse":
+                where = f"row {row + found + 1}, column {shorten(name)}"
+                raise SchemaError(f"{self.path}: {where}: {NOT_UTF8}")
+            good = good.set_column(place, name, _repaired(name, values, repairs))
+        return good
 
     def _parquet_batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with self._open_parquet() as file:
@@ -166,6 +214,38 @@ class RawTable:
             raise SchemaError(
                 f"{self.path}: is not a Parquet file ({error})."
             ) from error
+
+
+def _text_type(kind: pa.DataType) -> pa.DataType | None:
+    """The type of the cells when they are text, else None."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return kind if is_text else None
+
+
+def _holds_bad_text(values: pa.Array) -> bool:
+    if _text_type(values.type) is None:
+        return False
+    written = values.dictionary if pa.types.is_dictionary(values.type) else values
+    return not is_utf8(written)
+
+
+def _repaired(name: str, values: pa.Array, repairs: Counter[str]) -> pa.Array:
+    cells, replaced = repaired(values, _text_type(values.type) or pa.string())
+    if replaced:
+        repairs[name] += replaced
+    return cells
+
+
+def _repaired_cells(batch: pa.RecordBatch, repairs: Counter[str]) -> pa.RecordBatch:
+    """A batch of bytes as text."""
+    names = batch.schema.names
+    columns = [
+        _repaired(name, values, repairs)
+        for name, values in zip(names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names)
 
 
 @dataclass(frozen=True)
@@ -275,3 +355,29 @@ def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> 
             f"file delimited by something other than {DELIMITERS.get(table.format)!r}?"
         )
     return len(problems.found) == before
+
+
+def check_room_for(added: Sequence[str], tables: Iterable[RawTable]) -> None:
+    """Refuses files that cannot get further columns of these names.
+
+    Raises:
+        SchemaError: A file has a column of such a name, or two of one name; the message
+            lists all of them.
+    """
+    problems = Problems("There is no room for the columns that the predictions add")
+    for table in tables:
+        present = table.columns()
+        taken = [name for name in added if name in present]
+        if taken:
+            problems.add(f"{table.path}: has columns of these names, {some_of(taken)}.")
+        repeated = sorted({name for name in present if present.count(name) > 1})
+        if repeated:
+            problems.add(
+                f"{table.path}: columns {some_of(repeated)} appear more than once, so "
+                "they could not be told apart."
+            )
+    if problems:
+        raise SchemaError(
+            f"{problems}\nRename these columns in the files, then run from load on: "
+            "kedro run"
+        )

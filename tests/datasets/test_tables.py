@@ -73,6 +73,17 @@ def test_a_raw_file_is_found_by_the_rule_and_read_by_column(tmp_path, kind):
     assert batch["id"].to_pylist() == NARROW["id"].to_pylist()
 
 
+@pytest.mark.parametrize("given", [None, "refuse", "repair"])
+def test_an_entry_says_what_becomes_of_bytes_that_are_not_utf8(tmp_path, given):
+    (tmp_path / "train.csv").write_bytes(b"id\n\xff\n")
+    entry = RawTableDataset(path=str(tmp_path), split="train", invalid_utf8=given)
+    if given == "repair":
+        assert entry.preview()["data"] == [["\ufffd"]]
+        return
+    with pytest.raises(SchemaError, match="row 1, column 'id'"):
+        entry.preview()
+
+
 def test_a_named_file_wins(tmp_path):
     write(tmp_path / "train" / "a.csv")
     path = write(tmp_path / "mine.tsv")

@@ -124,9 +124,8 @@ def test_text_fields(tmp_path, text, fields):
     roles = roles_of(tmp_path, text=text)
     parsed = yaml.safe_load(written(tmp_path, roles)[0])["text"]
     assert parsed == {"max_sen_len": 128, "fields": fields}
-    schema = DataSchema(
-        **roles.data.model_dump(exclude={"null_values"}, exclude_none=True)
-    )
+    shared = set(DataSchema.model_fields)
+    schema = DataSchema(**roles.data.model_dump(include=shared, exclude_none=True))
     (field,) = resolve_fields(TextConfig(**parsed), schema)
     assert field.columns == text
 

@@ -1,3 +1,4 @@
+import math
 import random
 import string
 import time
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from tabweave.splitting.duplicates import (
     COMPARED_CHARACTERS,
     duplicate_units,
+    least_agreement,
     merged_units,
     normalised,
+    row_texts,
     rows_per_band,
     shingles,
 )
@@ -159,3 +162,19 @@ def test_hostile_texts_take_seconds(texts):
     started = time.process_time()
     units_of([normalised(text) for text in texts])
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("similarity", [0.5, 0.7, 0.8, 0.9, 0.99, 1.0])
+def test_a_similar_pair_agrees_in_enough_hashes_almost_always(similarity):
+    least = least_agreement(similarity)
+    chance = sum(
+        math.comb(64, k) * similarity**k * (1 - similarity) ** (64 - k)
+        for k in range(least, 65)
+    )
+    assert chance >= 0.999
+    assert similarity < 0.7 or least > 64 * (similarity - 0.25)
+
+
+def test_the_texts_of_a_row_are_one_text():
+    texts = pa.table({"a": ["One  Two", "", " "], "b": ["x", "", ""]})
+    assert row_texts(texts).to_pylist() == ["one two\nx", "", ""]

@@ -14,6 +14,7 @@ from kedro_datasets._typing import TablePreview
 from tabweave.artifacts import Provenance
 from tabweave.datasets.base import FileDataset
 from tabweave.evaluation.predictions import scored_batches
+from tabweave.schema import InvalidUtf8
 from tabweave.tables import (
     FORMATS,
     ArrowFile,
@@ -62,6 +63,7 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
         path: The data folder.
         split: train, val or test.
         filename: A file that wins over the rule.
+        invalid_utf8: As ``data.invalid_utf8``; None is its default.
         metadata: For kedro-viz.
     """
 
@@ -71,10 +73,12 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
         path: str,
         split: str,
         filename: str | None = None,
+        invalid_utf8: InvalidUtf8 | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
         self._split, self._filename = split, filename
+        self._invalid_utf8: InvalidUtf8 = invalid_utf8 or "refuse"
 
     @property
     def path(self) -> Path:
@@ -83,7 +87,7 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
 
     def load(self) -> RawTable:
         """A handle that reads by column."""
-        return RawTable(self.path, self._split)
+        return RawTable(self.path, self._split, self._invalid_utf8)
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tabweave.errors import shorten
+from tabweave.drawing import legible
 from tabweave.evaluation.predictions import Floats, Integers, check_predictions
 from tabweave.schema import DataSchema
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = np.linspace(0, 1, 1001)
-LONGEST_LABEL = 24
 
 # Colours that stay apart for colour-blind readers: Okabe and Ito (2008) for the splits,
 # the muted scheme of Paul Tol (2021) for the classes.
@@ -193,7 +192,7 @@ def _empty_figure(kind: _Kind, schema: DataSchema) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     about = "mean over the classes, each against the rest"
     if not many:
-        about = f"positive label: {_legible(schema.positive_label)}"
+        about = f"positive label: {legible(schema.positive_label)}"
     figure.suptitle(kind.title, fontsize=13, fontweight="bold")
     axes.set_title(about, fontsize=10)
     axes.set(xlabel=kind.x_label, ylabel=kind.y_label)
@@ -226,7 +225,7 @@ def _main_line(kind: _Kind, lines: dict[int, _Line]) -> _Line:
 def _why_undefined(data: CurveData, schema: DataSchema) -> str:
     if not len(data.labels):
         return "there are no rows"
-    return f"every row has the label {_legible(schema.classes[data.labels[0]])}"
+    return f"every row has the label {legible(schema.classes[data.labels[0]])}"
 
 
 def _draw_beside(
@@ -253,7 +252,7 @@ def _draw_beside(
         return
     frequent = sorted(lines, key=lambda index: (-counts[index], index))
     for index, colour in zip(frequent, CLASS_COLOURS, strict=False):
-        label = f"{_legible(schema.classes[index])} on {data.name}"
+        label = f"{legible(schema.classes[index])} on {data.name}"
         _draw(axes, kind, lines[index], label, color=colour, linewidth=0.8, alpha=0.8)
     if len(frequent) > len(CLASS_COLOURS):
         note = f"{len(CLASS_COLOURS)} most frequent of {len(frequent)} classes shown"
@@ -268,15 +267,3 @@ def _draw(axes: Axes, kind: _Kind, line: _Line, label: str, **style: Any) -> Non
         label=f"{label}: {kind.area} {line.area:.3f}",
         **{"linewidth": 1.8, **style},
     )
-
-
-def _legible(label: str) -> str:
-    """A label that can be drawn: cut, no formula, no character the font lacks."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    font = get_font(findfont(FontProperties()))
-    drawn = "".join(
-        c if font.get_char_index(ord(c)) else f"U+{ord(c):04X} "
-        for c in shorten(label, LONGEST_LABEL)
-    )
-    return drawn.replace("$", r"\$")

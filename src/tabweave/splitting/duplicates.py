@@ -8,6 +8,7 @@ never joined by chance.
 from __future__ import annotations
 
 import itertools
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -25,9 +26,12 @@ COMPARED_CHARACTERS = 20_000
 """Characters of a text, from its start, that near-duplicates are judged by."""
 COMPARISONS = 16
 """Texts at most that a text is compared with in one bucket of one band."""
-FOUND = 0.99
-"""Least probability that a pair just at the threshold is proposed."""
+FOUND = 0.991
+"""Least probability that a pair just at the threshold shares a band."""
+MISSED = 0.001
+"""Most probability that such a pair is then not compared, for its other hashes."""
 CHARACTERS_PER_BLOCK = 1 << 20
+PAIRS_PER_BLOCK = 1 << 16
 
 
 class Links:
@@ -64,6 +68,17 @@ def normalised(text: str) -> str:
         'gift card'
     """
     return " ".join(text.casefold().split())
+
+
+def row_texts(texts: pa.Table) -> pa.Array:
+    """The texts of each row, normalised, as one; empty where all are."""
+    columns = [column.to_pylist() for column in texts.columns]
+    joined = (
+        "\n".join(normalised(text) for text in row)
+        for row in zip(*columns, strict=True)
+    )
+    present = (text if text.strip("\n") else "" for text in joined)
+    return pa.array(present, pa.large_string())
 
 
 def duplicate_units(texts: pa.ChunkedArray, threshold: float) -> Codes:
@@ -112,10 +127,10 @@ def rows_per_band(threshold: float) -> int:
     return next(fits, 1)
 
 
-def shingles(text: str) -> frozenset[str]:
+def shingles(text: str) -> set[str]:
     """All runs of 5 characters; those at the end are shorter, so no text has none."""
     text = text[:COMPARED_CHARACTERS]
-    return frozenset(text[at : at + SHINGLE] for at in range(len(text)))
+    return {text[at : at + SHINGLE] for at in range(len(text))}
 
 
 def _near_units(texts: pa.Array, threshold: float) -> Codes:
@@ -125,9 +140,13 @@ def _near_units(texts: pa.Array, threshold: float) -> Codes:
     present = np.flatnonzero(np.asarray(pc.not_equal(texts, "")))
     signatures = _signatures(texts.take(pa.array(present)))
     width = rows_per_band(threshold)
+    least = least_agreement(threshold)
     for start in range(0, HASHES, width):
-        for bucket in _buckets(signatures[:, start : start + width]):
-            _join_similar(present[bucket].tolist(), links, similar)
+        pairs = _proposed(signatures, slice(start, start + width), least)
+        for one, other in present[pairs].tolist():
+            # Texts that are in one set already are not compared again.
+            if links.root(one) != links.root(other) and similar(one, other):
+                links.join(one, other)
     return links.codes()
 
 
@@ -137,34 +156,61 @@ class _Comparison:
     def __init__(self, texts: pa.Array, threshold: float) -> None:
         self.threshold = threshold
         self.shingles = lru_cache(512)(lambda index: shingles(texts[index].as_py()))
+        # Pairs found apart: several bands may propose one of them again.
+        self.apart: set[tuple[int, int]] = set()
 
     def __call__(self, one: int, other: int) -> bool:
         """Whether the Jaccard similarity reaches the threshold."""
+        if (one, other) in self.apart:
+            return False
         first, second = self.shingles(one), self.shingles(other)
         common = len(first & second)
-        return common >= self.threshold * (len(first) + len(second) - common)
+        if common >= self.threshold * (len(first) + len(second) - common):
+            return True
+        self.apart.add((one, other))
+        return False
 
 
-def _join_similar(bucket: list[int], links: Links, similar: _Comparison) -> None:
-    """Joins each text of a bucket with similar ones among the few before it.
+def least_agreement(threshold: float) -> int:
+    """Hashes of all 64 in which nearly every pair just at the threshold agrees.
 
-    Texts are sorted, so those before it begin as it does. Texts that are in one set
-    already are not compared again.
+    The number that agree is binomial, with the similarity as its chance.
+
+    Example:
+        >>> least_agreement(0.8), least_agreement(1.0)
+        (41, 64)
     """
-    for at, index in enumerate(bucket):
-        for other in bucket[max(0, at - COMPARISONS) : at]:
-            if links.root(index) != links.root(other) and similar(index, other):
-                links.join(index, other)
+    below = 0.0
+    for agreeing in range(HASHES):
+        ways = math.comb(HASHES, agreeing)
+        below += ways * threshold**agreeing * (1 - threshold) ** (HASHES - agreeing)
+        if below > MISSED:
+            return agreeing
+    return HASHES
 
 
-def _buckets(band: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.intp]]:
-    """Texts that agree in all hashes of a band, where there are at least two."""
-    keys = np.zeros(len(band), np.uint64)
-    for column in band.T:
+def _proposed(
+    signatures: npt.NDArray[np.uint32], band: slice, least: int
+) -> npt.NDArray[np.intp]:
+    """Pairs [pairs, 2] that agree in all hashes of a band and in enough of all.
+
+    Each text is held against a few before it in its bucket. Texts are sorted, so those
+    before it begin as it does.
+    """
+    keys = np.zeros(len(signatures), np.uint64)
+    for column in signatures[:, band].T:
         keys = _mixed(keys ^ column)
     order = np.argsort(keys, kind="stable")
-    bounds = np.flatnonzero(np.diff(keys[order])) + 1
-    return [bucket for bucket in np.split(order, bounds) if len(bucket) > 1]
+    found = [np.empty((0, 2), np.intp)]
+    for distance in range(1, COMPARISONS + 1):
+        same = np.flatnonzero(keys[order[:-distance]] == keys[order[distance:]])
+        for start in range(0, len(same), PAIRS_PER_BLOCK):
+            at = same[start : start + PAIRS_PER_BLOCK]
+            pairs = np.stack([order[at], order[at + distance]], axis=1)
+            agree = signatures[pairs[:, 0]] == signatures[pairs[:, 1]]
+            found.append(pairs[agree.sum(axis=1) >= least])
+    pairs = np.concatenate(found)
+    return pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

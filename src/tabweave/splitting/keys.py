@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tabweave.errors import ConfigError, Problems, SchemaError, shorten, some_of
 from tabweave.schema import DataConfig
 from tabweave.splitting.config import SplitConfig
-from tabweave.splitting.duplicates import normalised
+from tabweave.splitting.duplicates import row_texts
 from tabweave.splitting.times import Times, read_times
 from tabweave.tables import RawTable, check_header
 
@@ -123,7 +123,7 @@ def _columns(
         table = _as_text(table, [*written, *compared])
         tables.append(table.select(short))
         if compared:
-            texts.append(_joined(table.select(list(compared))))
+            texts.append(row_texts(table.select(list(compared))))
     if not any(table.num_rows for table in tables):
         raise SchemaError(f"{source.path}: there are no rows below the header.")
     return pa.concat_tables(tables), pa.chunked_array(texts) if compared else None
@@ -156,17 +156,6 @@ def _as_text(table: pa.Table, columns: Sequence[str]) -> pa.Table:
         text = pc.fill_null(table[name].cast(pa.string()), "")
         table = table.set_column(table.column_names.index(name), name, text)
     return table
-
-
-def _joined(texts: pa.Table) -> pa.Array:
-    """The texts of each row, normalised, as one; empty where all are."""
-    columns = [column.to_pylist() for column in texts.columns]
-    joined = (
-        "\n".join(normalised(text) for text in row)
-        for row in zip(*columns, strict=True)
-    )
-    present = (text if text.strip("\n") else "" for text in joined)
-    return pa.array(present, pa.large_string())
 
 
 def _check_present(

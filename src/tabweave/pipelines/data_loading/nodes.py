@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from tabweave.data_report import data_report, data_report_figure
 from tabweave.loading import load_splits
-from tabweave.schema import SPLITS, DataConfig
-from tabweave.tables import RawTable
+from tabweave.schema import SPLITS, DataConfig, prediction_columns
+from tabweave.tables import RawTable, check_room_for
 
 
 def load_tables(
@@ -16,6 +17,14 @@ def load_tables(
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any], dict[str, Any]]:
     """Typed tables of the three splits, their schema and the data report."""
     loaded = load_splits({"train": train, "val": val, "test": test}, config)
+    # Here the names are known, and nothing has been trained in vain yet.
+    check_room_for(prediction_columns(loaded.schema.classes), [val, test])
     train_table, val_table, test_table = (loaded.tables[split] for split in SPLITS)
     schema = loaded.schema.model_dump(mode="json")
-    return train_table, val_table, test_table, schema, loaded.report
+    report = data_report(loaded.tables, loaded.schema, loaded.sources, loaded.notes)
+    return train_table, val_table, test_table, schema, report
+
+
+def plot_data_report(report: dict[str, Any]) -> Any:
+    """The figure of the data report."""
+    return data_report_figure(report)

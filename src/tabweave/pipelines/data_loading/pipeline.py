@@ -1,10 +1,10 @@
-"""Raw files -> typed tables, schema, data report."""
+"""Raw files -> typed tables, schema, data report and its figure."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from tabweave.pipelines.data_loading.nodes import load_tables
+from tabweave.pipelines.data_loading.nodes import load_tables, plot_data_report
 
 
 def create_pipeline() -> Pipeline:
@@ -22,7 +22,13 @@ def create_pipeline() -> Pipeline:
                     "data_report",
                 ],
                 name="load_tables",
-            )
+            ),
+            Node(
+                plot_data_report,
+                inputs="data_report",
+                outputs="data_report_figure",
+                name="plot_data_report",
+            ),
         ],
         tags="load",
     )
