@@ -4,13 +4,15 @@
     python -m benchmarks.fusion [--env ..] [--params training.max_epochs=2,..]
 
 Ends with one JSON line: test AUROC of the three, and the paired bootstrap intervals of
-fused - text and fused - table on the same test rows.
+fused - text and fused - table on the same test rows. Exits with 1 when the lower end of
+one of the two is not above 0: fusion has then not been shown to pay.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from functools import partial
@@ -64,8 +66,8 @@ def predict_test(
     return probabilities, rows.labels, trained.history["seconds"]
 
 
-def main() -> None:
-    """Trains the three models and prints the comparison."""
+def main() -> int:
+    """Trains the three models and prints the comparison; 1 when fusion does not pay."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", default=None)
     parser.add_argument("--params", default="", help="as in kedro run --params")
@@ -103,7 +105,9 @@ def main() -> None:
             )
         )
     print(json.dumps(result))
+    pays = all(result[f"fused_minus_{other}"]["low"] > 0 for other in ("text", "table"))
+    return 0 if pays else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

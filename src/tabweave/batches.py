@@ -133,6 +133,13 @@ class TokenColumn:
         )
 
 
+def _mapped(column: Any) -> np.ndarray:
+    """A column as numpy; without a copy where it is one chunk without gaps."""
+    if column.num_chunks != 1:
+        return column.to_numpy()
+    return column.chunk(0).to_numpy(zero_copy_only=False)
+
+
 class Rows(torch.utils.data.Dataset[Batch]):
     """The rows of one split: tokens of the chosen fields and the feature table.
 
@@ -159,14 +166,10 @@ class Rows(torch.utils.data.Dataset[Batch]):
             )
         self.columns = [TokenColumn(text[name]) for name in self.fields]
         self.feature_names = [n for n in table.column_names if n not in (ROW_ID, LABEL)]
-        self.labels = table[LABEL].to_numpy()
+        self.labels = _mapped(table[LABEL])
         self.ids = table[ROW_ID]
-        values = [table[name].to_numpy() for name in self.feature_names]
-        self.features = (
-            np.stack(values, axis=1).astype(np.float32, copy=False)
-            if values
-            else np.zeros((table.num_rows, 0), np.float32)
-        )
+        # Views of the file: a matrix of them would be a copy in every rank.
+        self._features = [_mapped(table[name]) for name in self.feature_names]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rows, (self.token_file, self.feature_file, self.fields)
@@ -185,10 +188,16 @@ class Rows(torch.utils.data.Dataset[Batch]):
         """The rows `index` as one batch."""
         return Batch(
             texts=tuple(column.gather(index) for column in self.columns),
-            features=torch.from_numpy(self.features[index]),
+            features=torch.from_numpy(self._rows_of_table(index)),
             labels=torch.from_numpy(self.labels[index]),
             index=torch.from_numpy(index),
         )
+
+    def _rows_of_table(self, index: np.ndarray) -> np.ndarray:
+        found = np.empty((len(index), len(self._features)), np.float32)
+        for place, column in enumerate(self._features):
+            found[:, place] = column[index]
+        return found
 
     def token_counts(self) -> np.ndarray:
         """Tokens of every row over all text fields; zeros when there is no text."""

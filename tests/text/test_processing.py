@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -218,7 +219,12 @@ def test_the_table_is_one_record_batch_of_nested_lists(tmp_path, monkeypatch):
         max_sen_len=8,
         max_total_chunks=3,
         encoder="scratch",
+        tokenizer_digest=hashlib.sha256(LEARNED.encode()).hexdigest(),
+        encoder_digest=None,
     )
+    foreign = mapped.schema.with_metadata({"chat": '{"cls_id": 2}'})
+    with pytest.raises(ArtifactError, match=r"'chat' is of another version .*Re-run"):
+        TokenInfo.read(foreign, "chat")
     with pytest.raises(ArtifactError, match="says nothing about a text field 'x'"):
         TokenInfo.read(mapped.schema, "x")
 
@@ -296,6 +302,8 @@ def test_several_fields_have_tokenizers_of_their_own(tmp_path):
     for name, text in tokenizers.items():
         info = TokenInfo.read(found.table.schema, name)
         assert info.vocabulary_size == len(Tokenizer.from_str(text).get_vocab())
+        assert info.tokenizer_digest == hashlib.sha256(text.encode()).hexdigest()
+        assert (info.encoder_digest is None) is (name != "third")
 
 
 def test_an_unusable_encoder_is_refused_with_the_name_of_its_field(tmp_path):

@@ -142,6 +142,24 @@ def test_the_memo_gives_the_tokens_of_the_tokenizer_for_every_code_point(bert):
     assert tokenizer.encode(texts) == tokenizer._encode_plain(texts)
 
 
+WORDS = ["Walking,", "walking", "don't", "x" * 120, "[CLS]", "a\x0bb", "café!", "", " "]
+WORDS += ["\t", "\n", "\x00", "\x1c", "U.S.A.", "!!!", "(tree)", "\u3000", "very\x7f"]
+
+
+def test_many_messages_at_once_give_the_tokens_of_the_tokenizer(bert):
+    tokenizer = FieldTokenizer(bert)
+    random = np.random.default_rng(0)
+    for words in (WORDS, [w for w in WORDS if w.isascii() and w.isprintable()]):
+        picked = random.integers(0, len(words), (200, 7))
+        texts = [" ".join(words[i] for i in row) for row in picked]
+        assert tokenizer.encode(texts) == tokenizer._encode_plain(texts)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "\x0b"])
+def test_many_messages_without_a_word_have_no_tokens(bert, text):
+    assert FieldTokenizer(bert).encode([text] * 100) == [b""] * 100
+
+
 @given(st.text(max_size=30))
 def test_words_lose_nothing_but_blanks(text):
     blank = "\t\n\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(

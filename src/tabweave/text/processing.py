@@ -19,10 +19,11 @@ from tabweave.text.chunking import pack_messages
 from tabweave.text.cleaning import message_cleaner
 from tabweave.text.config import TextConfig, TextField
 from tabweave.text.dialogue import Dialogue, read_dialogue
+from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
 from tabweave.text.tokenization import FieldTokenizer, load_tokenizer_json
 from tabweave.text.vocabulary import learn_vocabulary
 
-ROWS_PER_BATCH = 2048
+ROWS_PER_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,17 @@ class TokenInfo:
     max_total_chunks: int
     encoder: str
     """Whose tokens these are: scratch, a folder or a hub id."""
+    tokenizer_digest: str
+    """sha256 of the tokenizer.json that made them."""
+    encoder_digest: str | None
+    """sha256 over config.json and weights of the folder then; None for no folder."""
 
     @classmethod
     def read(cls, schema: pa.Schema, name: str) -> TokenInfo:
         """The record of one field, from the schema of a token table.
 
         Raises:
-            ArtifactError: The schema has none.
+            ArtifactError: The schema has none, or one of another version.
         """
         found = (schema.metadata or {}).get(name.encode())
         if found is None:
@@ -66,7 +71,13 @@ class TokenInfo:
                 f"The token table says nothing about a text field {name!r}; it has "
                 f"{schema.names}. Re-run the text stage."
             )
-        return cls(**json.loads(found))
+        try:
+            return cls(**json.loads(found))
+        except TypeError as error:
+            raise ArtifactError(
+                f"What the token table says about text field {name!r} is of another "
+                f"version ({error}). Re-run the text stage."
+            ) from error
 
 
 def learn_or_load_tokenizers(
@@ -119,7 +130,9 @@ def tokenize_table(
         for texts in _texts(table, one):
             run.add(texts)
         columns[one.name] = run.to_arrow()
-        metadata[one.name] = json.dumps(asdict(_info(one, tokenizer)), sort_keys=True)
+        metadata[one.name] = json.dumps(
+            asdict(_info(one, tokenizer, tokenizers[one.name])), sort_keys=True
+        )
         report[one.name] = run.report()
     if not columns:
         # A table without columns still knows how many rows it has.
@@ -129,7 +142,7 @@ def tokenize_table(
     return TokenizedText(result, report)
 
 
-def _info(one: TextField, tokenizer: FieldTokenizer) -> TokenInfo:
+def _info(one: TextField, tokenizer: FieldTokenizer, tokenizer_json: str) -> TokenInfo:
     return TokenInfo(
         cls_id=tokenizer.cls_id,
         sep_id=tokenizer.sep_id,
@@ -138,6 +151,8 @@ def _info(one: TextField, tokenizer: FieldTokenizer) -> TokenInfo:
         max_sen_len=one.max_sen_len,
         max_total_chunks=one.max_total_chunks,
         encoder=one.encoder,
+        tokenizer_digest=tokenizer_digest(tokenizer_json),
+        encoder_digest=encoder_digest(one.encoder),
     )
 
 
@@ -153,17 +168,18 @@ def _texts(table: TableFile, one: TextField) -> Iterator[_Texts]:
     cap = one.max_characters
     for batch in table.batches(one.columns, ROWS_PER_BATCH):
         columns = [pc.fill_null(batch.column(name), "") for name in one.columns]
-        # Sliced before it is joined: a huge cell never becomes part of a larger string.
-        parts = [pc.utf8_slice_codeunits(column, 0, cap) for column in columns]
-        joined = (
-            pc.binary_join_element_wise(*parts, " ") if len(parts) > 1 else parts[0]
-        )
         lengths = [pc.utf8_length(column).to_numpy() for column in columns]
         length = np.sum(lengths, axis=0, dtype=np.int64) + len(columns) - 1
-        yield _Texts(
-            pc.utf8_slice_codeunits(joined, 0, cap).to_pylist(),
-            int((length > cap).sum()),
-        )
+        capped = int((length > cap).sum())
+        if capped:
+            # Sliced before it is joined: a huge cell never becomes part of a larger one.
+            columns = [pc.utf8_slice_codeunits(column, 0, cap) for column in columns]
+        joined = columns[0]
+        if len(columns) > 1:
+            joined = pc.binary_join_element_wise(*columns, " ")
+        if capped:
+            joined = pc.utf8_slice_codeunits(joined, 0, cap)
+        yield _Texts(joined.to_pylist(), capped)
 
 
 def _dialogues(texts: Sequence[str], one: TextField) -> list[Dialogue]:
@@ -210,11 +226,13 @@ class _FieldRun:
         for dialogue in dialogues:
             self._add_row([next(encoded) for _ in dialogue.messages])
         self.counts["rows_capped"] += texts.capped
-        for text, dialogue in zip(texts.values, dialogues, strict=True):
-            self.counts["rows_without_markers"] += bool(
-                not dialogue.has_markers and text.strip()
-            )
-            self.counts["rows_with_text_outside"] += dialogue.has_text_outside
+        self.counts["rows_without_markers"] += sum(
+            not dialogue.has_markers and bool(text.strip())
+            for text, dialogue in zip(texts.values, dialogues, strict=True)
+        )
+        self.counts["rows_with_text_outside"] += sum(
+            dialogue.has_text_outside for dialogue in dialogues
+        )
 
     def _add_row(self, messages: list[bytes]) -> None:
         one, width = self.settings, self.tokenizer.dtype.itemsize
