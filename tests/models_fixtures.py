@@ -21,7 +21,9 @@ import pytest
 
 from tabweave.models.config import ARCHITECTURES, ModelConfig, ModelSpec
 from tabweave.tables import ArrowFile, write_arrow
+from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
 from tabweave.text.processing import TokenInfo
+from tabweave.text.tokenization import load_tokenizer_json
 
 Chunks = list[list[int]]
 
@@ -48,7 +50,17 @@ def token_info(**changes: Any) -> TokenInfo:
         "max_total_chunks": MAX_TOTAL_CHUNKS,
         "encoder": "scratch",
     }
-    return TokenInfo(**(values | changes))
+    values |= changes
+    return TokenInfo(**(_digests(values["encoder"]) | values))
+
+
+def _digests(encoder: str) -> dict[str, str | None]:
+    """What the text stage notes of the encoder's files."""
+    content = "" if encoder == "scratch" else load_tokenizer_json(encoder)
+    return {
+        "tokenizer_digest": tokenizer_digest(content),
+        "encoder_digest": encoder_digest(encoder),
+    }
 
 
 def write_tokens(

@@ -475,6 +475,7 @@ RECORD = Provenance(
     inputs={"train.table": "1" * 64},
     parameters={"text": {"max_sen_len": 128, "steps": ["tokenizer"], "lr": 0.1}},
     version="1.0",
+    format=3,
 )
 
 

@@ -138,6 +138,25 @@ def test_scratch_and_hub_ids_and_whole_paths_stay(conf, tmp_path):
         assert loader(conf)["parameters"]["text"]["encoder"] == encoder
 
 
+@pytest.mark.parametrize("encoder", ["./minilm", "../minilm", "minilm"])
+@pytest.mark.parametrize("place", ["group", "field"])
+def test_a_relative_encoder_folder_that_is_only_elsewhere_is_refused(
+    conf, tmp_path, monkeypatch, encoder, place
+):
+    """It would mean another folder, or none, for the next run from another place."""
+    for name in ("elsewhere/minilm", "elsewhere/deeper"):
+        (tmp_path / name).mkdir(parents=True)
+    here = "elsewhere/deeper" if encoder.startswith("..") else "elsewhere"
+    monkeypatch.chdir(tmp_path / here)
+    text = {"encoder": encoder}
+    text = text if place == "group" else {"fields": [{"name": "t", **text}]}
+    put(conf, "base", parameters={"data": DATA, "text": text})
+    with pytest.raises(ConfigError, match="relative folder, but") as caught:
+        loader(conf)["parameters"]
+    assert repr(encoder) in str(caught.value)
+    assert str(tmp_path / encoder) in str(caught.value)
+
+
 def test_no_text_group_is_no_fault(conf):
     assert "text" not in loader(conf)["parameters"]
 

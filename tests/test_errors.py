@@ -14,6 +14,7 @@ from tabweave.errors import (
     TabweaveError,
     TrainingError,
     did_you_mean,
+    own_error,
     shorten,
     some_of,
 )
@@ -109,3 +110,41 @@ def test_some_values_are_short_and_the_rest_is_counted(values, limit):
     more = len(values) - limit
     assert text.endswith(f" and {more} more") is (more > 0)
     assert len(text) <= limit * 82 + 20
+
+
+def test_our_own_error_is_found_behind_another():
+    ours = ConfigError("x")
+    try:
+        try:
+            raise ours
+        except ConfigError as error:
+            raise RuntimeError("wrapped") from error
+    except RuntimeError as error:
+        wrapped = error
+    assert own_error(ours) is ours
+    assert own_error(wrapped) is ours
+    assert own_error(RuntimeError("not ours")) is None
+    assert own_error(SchemaError("s")) is not None
+
+
+def test_an_error_while_one_of_ours_was_handled_is_not_ours():
+    try:
+        try:
+            raise ConfigError("handled")
+        except ConfigError:
+            {}["a bug"]
+    except KeyError as error:
+        bug = error
+    assert own_error(bug) is None
+
+
+def test_an_error_that_hides_its_context_is_not_ours():
+    def handle():
+        try:
+            raise ConfigError("handled")
+        except ConfigError:
+            raise OSError("disk") from None
+
+    with pytest.raises(OSError, match="disk") as caught:
+        handle()
+    assert own_error(caught.value) is None

@@ -1,6 +1,7 @@
 import json
 import logging
 import warnings
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -8,16 +9,15 @@ from kedro.framework.project import pipelines
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from tabweave.artifacts import Provenance, content_hash, write_json
+from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, write_json
 from tabweave.datasets.files import FolderDataset, JsonDataset
 from tabweave.datasets.tables import MappedTableDataset, RawTableDataset
-from tabweave.errors import ArtifactError, ConfigError, SchemaError
+from tabweave.errors import ArtifactError
 from tabweave.hooks import (
     STAGES,
     ProvenanceHooks,
     SummaryHooks,
     artifact_path,
-    own_error,
     stage_of,
 )
 from tabweave.tabular.config import TabularConfig
@@ -86,15 +86,19 @@ def hooks(catalog):
     return seen
 
 
-def check(catalog, *nodes):
+def check(catalog, *nodes, **given):
     """A new run: hooks that have seen nothing."""
     run = ProvenanceHooks()
-    run.before_pipeline_run(pipeline=Pipeline(list(nodes)), catalog=catalog)
+    run.before_pipeline_run(
+        run_params={"runtime_params": given},
+        pipeline=Pipeline(list(nodes)),
+        catalog=catalog,
+    )
 
 
-def refusal(catalog, *nodes):
+def refusal(catalog, *nodes, **given):
     with pytest.raises(ArtifactError) as caught:
-        check(catalog, *nodes)
+        check(catalog, *nodes, **given)
     return str(caught.value)
 
 
@@ -166,10 +170,66 @@ def test_parameters_are_compared_with_their_defaults_filled_in(hooks, catalog):
     check(DataCatalog({**entries, "params:tabular": plain}), USE)
 
 
-def test_raw_files_that_are_gone_are_no_reason(hooks, catalog, tmp_path):
+def test_raw_files_that_are_gone_are_no_reason_but_are_told(
+    hooks, catalog, tmp_path, caplog
+):
     (tmp_path / "train.csv").unlink()
     assert artifact_path(catalog, "train.raw") is None
-    check(catalog, USE)
+    check(catalog, USE, training={"max_epochs": 1}, data={"val_filename": "x.csv"})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("train.raw: cannot be compared with")
+    assert str(tmp_path / "train") in record.getMessage()
+    assert len(record.getMessage().splitlines()) == 1
+
+
+def test_raw_files_that_are_there_are_not_told(hooks, catalog, tmp_path, caplog):
+    check(catalog, USE, data_dir=str(tmp_path))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "given", [{"data_dir": "tpyo"}, {"data": {"train_filename": "tpyo.csv"}}]
+)
+def test_raw_files_that_this_run_names_must_be_there(
+    hooks, catalog, tmp_path, caplog, given
+):
+    (tmp_path / "train.csv").unlink()
+    lines = refusal(catalog, USE, **given).splitlines()
+    # No stage need run again: what is wrong is the name.
+    (line,) = lines[1:]
+    assert line.startswith("  - train.raw: No supported data file")
+    assert str(tmp_path / "train") in line
+    assert caplog.records == []
+
+
+def test_the_load_stage_itself_says_what_it_misses(catalog, tmp_path, caplog):
+    (tmp_path / "train.csv").unlink()
+    check(catalog, LOAD)
+    check(catalog, LOAD, data_dir="tpyo")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("then", [1, None])
+def test_an_input_made_by_another_version_of_its_stage(
+    hooks, catalog, tmp_path, monkeypatch, then
+):
+    record = Provenance.read(tmp_path / "imputer.json")
+    assert record.format == STAGE_FORMATS["tabular"]
+    replace(record, format=then).write(tmp_path / "imputer.json")
+    monkeypatch.setitem(STAGE_FORMATS, "tabular", 2)
+    message = refusal(catalog, USE)
+    known = then or "unknown"
+    assert f"made by another version of the stage tabular ({known}, now 2)" in message
+    assert message.endswith("Re-run: kedro run --pipelines=tabular,train")
+
+
+def test_an_older_record_has_no_format(hooks, catalog, tmp_path):
+    path = Provenance.path_for(tmp_path / "imputer.json")
+    record = json.loads(path.read_text())
+    del record["format"]
+    path.write_text(json.dumps(record))
+    assert "another version of the stage tabular (unknown, now" in refusal(catalog, USE)
 
 
 def test_every_fault_is_said_once_with_all_it_concerns(hooks, catalog, tmp_path):
@@ -203,21 +263,6 @@ def test_a_node_belongs_to_the_stage_of_its_tag():
     assert stage_of(FIT) == "tabular"
     assert stage_of(make_node("a", "b", "mine")) == "mine"
     assert STAGES.index("load") < STAGES.index("train") < STAGES.index("export")
-
-
-def test_our_own_error_is_found_behind_another():
-    ours = ConfigError("x")
-    try:
-        try:
-            raise ours
-        except ConfigError as error:
-            raise RuntimeError("wrapped") from error
-    except RuntimeError as error:
-        wrapped = error
-    assert own_error(ours) is ours
-    assert own_error(wrapped) is ours
-    assert own_error(RuntimeError("not ours")) is None
-    assert own_error(SchemaError("s")) is not None
 
 
 @pytest.fixture
@@ -307,3 +352,23 @@ def test_metrics_that_are_all_undefined_are_said_to_be(summary):
     start(hooks, node)
     saved(hooks, node, "metrics", {"test/auroc": None})
     assert lines()[-1].endswith("no metric of test is defined")
+
+
+@pytest.mark.parametrize(
+    ("severities", "notice"),
+    [
+        ([], ""),
+        (["info"] * 3, ""),
+        (["warning", "info", "warning"], "; 2 warnings, see data_report.json"),
+        (["error", "warning"], "; 1 error, 1 warning, see data_report.json"),
+    ],
+)
+def test_the_load_stage_tells_how_many_findings_there_are(summary, severities, notice):
+    hooks, lines = summary
+    node = make_node("train.raw", "data_report", "load", "load")
+    start(hooks, node)
+    splits = {split: {"rows": 1200} for split in ("train", "val", "test")}
+    findings = [{"severity": severity} for severity in severities]
+    saved(hooks, node, "data_report", {"splits": splits, "findings": findings})
+    rows = "1,200 / 1,200 / 1,200 rows (train / val / test)"
+    assert lines()[-1].endswith(f"{rows}{notice}")

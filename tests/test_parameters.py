@@ -179,3 +179,21 @@ def test_whatever_a_file_holds_it_is_right_or_a_fault_of_ours(parameters):
         message = ""
     assert bool(message) >= bool(unknown)
     assert all(f"  - {name}: unknown group." in message for name in unknown)
+
+
+@pytest.mark.parametrize(
+    "metric", ["val/loss", "val/f1_score", "val/average_precision/some class"]
+)
+def test_a_metric_that_a_validation_logs_may_decide(metric):
+    check_parameters({"training": {"early_stop_metric": metric}})
+
+
+def test_a_metric_that_nobody_logs_is_refused_before_anything_runs():
+    with pytest.raises(ConfigError, match=r"'val/f1'.* Did you mean 'val/f1_score'"):
+        check_parameters({"training": {"early_stop_metric": "val/f1"}})
+
+
+@pytest.mark.parametrize("group", ["training", "evaluation"])
+def test_a_seed_that_numpy_cannot_take_is_refused(group):
+    with pytest.raises(ConfigError, match=rf"{group}\.seed: .*4294967296"):
+        check_parameters({group: {"seed": 2**32}})

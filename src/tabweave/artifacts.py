@@ -25,6 +25,19 @@ from typing import Any, BinaryIO
 from tabweave.errors import ArtifactError, TabweaveError
 
 PROVENANCE_SUFFIX = ".provenance.json"
+# Every stage, in order, and the number of what it writes. Raise a number when a new
+# version of the stage writes something else from the same inputs and parameters: other
+# bytes, columns or keys. What was written before is then made again.
+STAGE_FORMATS = {
+    "fabricate": 1,
+    "split": 1,
+    "load": 1,
+    "text": 1,
+    "tabular": 1,
+    "train": 1,
+    "evaluate": 1,
+    "export": 1,
+}
 # Of the system call renameat2: paths count from the current folder; two names swap.
 AT_CWD, RENAME_EXCHANGE = -100, 2
 
@@ -215,6 +228,7 @@ class Provenance:
         inputs: Catalog name of every persisted input -> sha256 of its content then.
         parameters: Name of every parameter group -> its values then.
         version: tabweave version that wrote it.
+        format: Number of what the stage wrote then; None in records of old versions.
     """
 
     dataset: str
@@ -223,6 +237,7 @@ class Provenance:
     inputs: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     version: str = ""
+    format: int | None = None
 
     @staticmethod
     def path_for(artifact: Path) -> Path:

@@ -16,7 +16,7 @@ from kedro.utils import find_kedro_project
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tabweave.hooks import own_error
+from tabweave.errors import own_error
 
 EXTRAS = {
     "train": (
@@ -92,11 +92,23 @@ def one_screen_errors() -> Iterator[None]:
         raise click.ClickException(message) from error
 
 
+def _log_as_the_project() -> None:
+    """Kedro looks for conf/logging.yml in the current folder, which may be a sub-folder."""
+    root = find_kedro_project(Path.cwd())
+    if root is None or Path(root) == Path.cwd() or "KEDRO_LOGGING_CONFIG" in os.environ:
+        return
+    if (Path(root) / "conf" / "logging.yml").exists():
+        from tabweave.container import configure_logging
+
+        configure_logging(Path(root) / "conf")
+
+
 def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
     with one_screen_errors():
+        _log_as_the_project()
         result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
     return result
 

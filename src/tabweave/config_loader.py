@@ -120,7 +120,11 @@ class TabweaveConfigLoader(OmegaConfigLoader):
             )
 
     def _resolve_encoders(self, text: dict[str, Any]) -> None:
-        """Relative encoder folders count from the project root, wherever Kedro runs."""
+        """Relative encoder folders count from the project root, wherever Kedro runs.
+
+        Raises:
+            ConfigError: A relative folder is not there.
+        """
         holders = [text, *(f for f in text.get("fields") or () if isinstance(f, dict))]
         for holder in holders:
             source = holder.get("encoder")
@@ -128,6 +132,21 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                 folder = self._project / source
                 if folder.is_dir():
                     holder["encoder"] = str(folder.resolve())
+                elif _is_relative_folder(source):
+                    # A record must never hold a name that means another folder elsewhere.
+                    raise ConfigError(
+                        f"text.encoder {source!r} is a relative folder, but {folder} is "
+                        "not there: it counts from the project, not from the current "
+                        "folder. Give the whole path of a folder that holds "
+                        "tokenizer.json, a hub id such as owner/model, or scratch."
+                    )
+
+
+def _is_relative_folder(source: str) -> bool:
+    path = Path(source)
+    if path.is_absolute():
+        return False
+    return path.is_dir() or source.startswith(("./", "../"))
 
 
 def _checked_layers(named: Any) -> dict[str, str]:

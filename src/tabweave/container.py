@@ -111,7 +111,7 @@ def train(
     """
     outputs = _named(output_paths, OUTPUTS, tuple(OUTPUTS), "output_paths")
     with _failure_noted(outputs["evaluation_output"]):
-        _configure_logging()
+        configure_logging(conf_source())
         inputs = _named(input_paths, INPUTS, REQUIRED_INPUTS, "input_paths")
         hyperparameters = _read_hyperparameters(inputs["hyperparameters_s3_uri"])
         parameters = to_parameters(hyperparameters)
@@ -164,7 +164,7 @@ def _failure_noted(folder: Path) -> Iterator[None]:
 
 
 def _message(error: Exception) -> str:
-    from tabweave.hooks import own_error
+    from tabweave.errors import own_error
 
     return str(own_error(error) or f"{type(error).__name__}: {error}")
 
@@ -184,10 +184,11 @@ def choose_logging() -> None:
         )
 
 
-def _configure_logging() -> None:
+def configure_logging(conf: Path) -> None:
+    """Lets Kedro, imported already, log as the logging.yml of a configuration says."""
     from kedro.framework.project import LOGGING
 
-    text = (conf_source() / "logging.yml").read_text(encoding="utf-8")
+    text = (conf / "logging.yml").read_text(encoding="utf-8")
     LOGGING.configure(yaml.safe_load(text))
 
 

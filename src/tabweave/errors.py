@@ -111,3 +111,17 @@ def some_of(values: Iterable[object], limit: int = 10) -> str:
     every = list(values)
     more = f" and {len(every) - limit} more" if len(every) > limit else ""
     return ", ".join(shorten(value) for value in every[:limit]) + more
+
+
+def own_error(error: BaseException) -> TabweaveError | None:
+    """The error of ours that another library has wrapped, if there is one.
+
+    Only what an error was raised from counts. An error that merely happened while one of
+    ours was handled is another one, and hiding it would hide a bug.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TabweaveError):
+            return seen
+        seen = seen.__cause__
+    return None

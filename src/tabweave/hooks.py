@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,14 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from tabweave import __version__
-from tabweave.artifacts import Provenance, content_hash, differences
-from tabweave.errors import ArtifactError, MissingDataError, Problems, TabweaveError
+from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, differences
+from tabweave.errors import ArtifactError, MissingDataError, Problems
 from tabweave.parameters import PARAMETER_TYPES
+from tabweave.schema import SPLITS
 
 logger = logging.getLogger(__name__)
 
-STAGES = (
-    "fabricate",
-    "split",
-    "load",
-    "text",
-    "tabular",
-    "train",
-    "evaluate",
-    "export",
-)
+STAGES = tuple(STAGE_FORMATS)
 PARAMETER = "params:"
 
 
@@ -50,13 +42,30 @@ def artifact_path(catalog: CatalogProtocol, name: str) -> Path | None:
     try:
         path = getattr(dataset, "path", None)
     except MissingDataError:
-        # A user's file that is gone or elsewhere: what was made from it still stands.
+        # A user's file; the staleness check says what it means that it is not there.
         return None
     return path if isinstance(path, Path) else None
 
 
 def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+def _command(stages: list[str], run_params: dict[str, Any]) -> str:
+    """The command that runs stages in the environment and parameters of this run."""
+    env, given = run_params.get("env"), run_params.get("runtime_params")
+    words = ["kedro run", f"--env={env}" if env else ""]
+    words.append(f"--pipelines={','.join(stages)}")
+    words.append(f"--params={','.join(_flat(given))}" if given else "")
+    return " ".join(word for word in words if word)
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={value}"
 
 
 class _Hashes:
@@ -85,24 +94,30 @@ class ProvenanceHooks:
         self.catalog: CatalogProtocol | None = None
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
         """Checks every persisted input of the run against what is there now.
 
         Raises:
             ArtifactError: An input is missing, changed or stale; the message says why and
                 which stages to run again.
         """
-        check = _StalenessCheck(catalog, self.hashes)
+        given = run_params.get("runtime_params") or {}
+        check = _StalenessCheck(catalog, self.hashes, given)
         for name in sorted(pipeline.inputs()):
             check.visit(name)
         if not check.faults:
+            _warn_of(check.gone)
             return
         problems = Problems("Inputs of this run are missing or out of date")
         for reason, names in check.faults.items():
             problems.add(f"{', '.join(names)}: {reason}")
+        if not check.to_run:
+            raise ArtifactError(str(problems))
         again = check.to_run | {stage_of(node) for node in pipeline.nodes}
-        stages = ",".join(stage for stage in STAGES if stage in again)
-        raise ArtifactError(f"{problems}\nRe-run: kedro run --pipelines={stages}")
+        stages = [stage for stage in STAGES if stage in again]
+        raise ArtifactError(f"{problems}\nRe-run: {_command(stages, run_params)}")
 
     @hook_impl
     def before_node_run(
@@ -137,11 +152,22 @@ class ProvenanceHooks:
         Provenance(
             dataset=dataset_name,
             stage=stage_of(node),
+            format=STAGE_FORMATS.get(stage_of(node)),
             content=self.hashes.of(path),
             inputs=inputs,
             parameters=parameters,
             version=__version__,
         ).write(path)
+
+
+def _warn_of(gone: dict[str, str]) -> None:
+    if gone:
+        logger.warning(
+            "%s: cannot be compared with what was made from them, which is used as it "
+            "is: %s",
+            ", ".join(gone),
+            next(iter(gone.values())),
+        )
 
 
 def _writers() -> dict[str, str]:
@@ -159,8 +185,13 @@ def _writers() -> dict[str, str]:
 class _StalenessCheck:
     """Compares the records of artifacts with what is on the disk and in the parameters."""
 
-    def __init__(self, catalog: CatalogProtocol, hashes: _Hashes) -> None:
+    def __init__(
+        self, catalog: CatalogProtocol, hashes: _Hashes, given: dict[str, Any]
+    ) -> None:
         self.catalog, self.hashes, self.writers = catalog, hashes, _writers()
+        self.given = given
+        # The user's files that are not found -> where they were sought.
+        self.gone: dict[str, str] = {}
         self.to_run: set[str] = set()
         # What is wrong -> the artifacts it is wrong with.
         self.faults: dict[str, list[str]] = {}
@@ -188,6 +219,20 @@ class _StalenessCheck:
             return True
         return False
 
+    def _look_for(self, name: str) -> None:
+        """Notes a raw file that is gone; one that is named for this run must be there."""
+        split = name.removesuffix(".raw")
+        if split == name or split not in SPLITS:
+            return
+        try:
+            getattr(self.catalog.get(name), "path", None)
+        except MissingDataError as error:
+            filenames = self.given.get("data") or {}
+            if "data_dir" in self.given or f"{split}_filename" in filenames:
+                self.faults[str(error)] = [name]
+            else:
+                self.gone[name] = str(error)
+
     def _own_faults(self, name: str, path: Path) -> Iterator[str]:
         if not path.exists():
             yield f"{path} does not exist"
@@ -196,12 +241,19 @@ class _StalenessCheck:
         if record is None or record.dataset != name:
             yield f"{path} has no record of what it was made from"
             return
+        stage = self.writers[name]
+        if record.format != STAGE_FORMATS[stage]:
+            yield (
+                f"made by another version of the stage {stage} "
+                f"({record.format or 'unknown'}, now {STAGE_FORMATS[stage]})"
+            )
         if record.content != self.hashes.of(path):
             yield f"{path} was changed after it was written"
         for group, then in record.parameters.items():
             for line in differences(then, self._parameters(group, then), group):
                 yield f"made with other parameters, {line}"
         for source, then in record.inputs.items():
+            self._look_for(source)
             now = artifact_path(self.catalog, source)
             if now is not None and now.exists() and self.hashes.of(now) != then:
                 yield f"made from another {source} than {now} is now"
@@ -215,6 +267,14 @@ class _StalenessCheck:
 def _rows(report: dict[str, Any]) -> str:
     rows = [f"{split['rows']:,}" for split in report["splits"].values()]
     return f"{' / '.join(rows)} rows (train / val / test)"
+
+
+def _loaded(report: dict[str, Any]) -> str:
+    severities = [finding["severity"] for finding in report["findings"]]
+    counts = {kind: severities.count(kind) for kind in ("error", "warning")}
+    found = [f"{n} {kind}{'s' * (n > 1)}" for kind, n in counts.items() if n]
+    notice = f"; {', '.join(found)}, see data_report.json" if found else ""
+    return f"{_rows(report)}{notice}"
 
 
 def _tokens(report: dict[str, Any]) -> str:
@@ -250,7 +310,7 @@ def _metrics(metrics: dict[str, float | None]) -> str:
 
 DETAILS: dict[str, Callable[[Any], str]] = {
     "split_report": _rows,
-    "data_report": _rows,
+    "data_report": _loaded,
     "text_report": _tokens,
     "scaler": lambda scaler: f"{len(scaler['features'])} scaled features",
     "training_history": _training,
@@ -335,13 +395,3 @@ class SummaryHooks:
 def _relative(path: Path) -> Path:
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def own_error(error: BaseException) -> TabweaveError | None:
-    """The error of ours that is behind another library's, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TabweaveError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
-from tabweave.evaluation.config import EvaluationConfig
+from tabweave.evaluation.config import DECISIVE, EvaluationConfig, is_decisive
 from tabweave.export.config import ExportConfig
 from tabweave.fabrication import FabricationConfig
 from tabweave.models.config import ModelConfig
@@ -55,10 +55,22 @@ def check_parameters(parameters: dict[str, Any]) -> None:
             )
         else:
             _check_group(name, values, problems)
+            if name == "training":
+                _check_decisive_metric(values.get("early_stop_metric"), problems)
     if problems:
         raise ConfigError(
             f"{problems}\nParameters come from conf/base, conf/<env> and --params; the "
             "later wins."
+        )
+
+
+def _check_decisive_metric(metric: object, problems: Problems) -> None:
+    """A misspelt metric would be noticed only when the first epoch has been paid for."""
+    if isinstance(metric, str) and not is_decisive(metric):
+        problems.add(
+            f"training.early_stop_metric: no metric is called {metric!r}."
+            f"{did_you_mean(metric, DECISIVE)} Known: {', '.join(DECISIVE)}, "
+            "val/average_precision/<class>"
         )
 
 

@@ -31,7 +31,7 @@ TABLES = {
     *(f"{split}.features" for split in SPLITS),
     *(f"{s}.{k}" for s in SPLITS[1:] for k in ("predictions", "scored", "baselines")),
 }
-IMAGES = {"roc_curve", "pr_curve"}
+IMAGES = {"roc_curve", "pr_curve", "data_report_figure"}
 VALUES = {
     *("schema", "imputer", "risk_tables", "scaler", "metrics", "parity_report"),
     *("comprehensive_metrics", "training_history", "data_report", "text_report"),

@@ -7,6 +7,8 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from tabweave.tabular import Imputer, RiskTables
@@ -165,7 +167,7 @@ def test_a_changed_file_makes_what_was_made_from_it_stale(inline, project):
     done = project.run("--pipelines=train", options)
     assert done.code == 1
     assert "imputer: made from another impute_dict.raw than" in done.err
-    assert "risk_tables" not in done.err
+    assert "risk_tables: " not in done.err
     assert "Re-run: kedro run --pipelines=tabular,train" in done.err
     # A file that is gone cannot be compared; what was made from it still stands.
     shutil.rmtree(folder)
@@ -188,6 +190,21 @@ def test_selected_columns_alone_become_features(project):
     assert done.code == 1
     assert "column 'prise' is neither under data.categorical nor under" in done.err
     assert "Did you mean 'price'?" in done.err
+
+
+def test_the_baselines_see_the_selected_columns_alone(copied):
+    report = "08_reporting/baseline_report.json"
+    before = read_json(copied, report)["logistic_regression"]["features"]
+    folder = copied.data("01_raw/model_artifacts_input")
+    write(folder, {"selected_features": ["price", "category"]}, "json")
+    copied.ran("--pipelines=tabular,train,evaluate", params(selected_features=True))
+    after = read_json(copied, report)["logistic_regression"]["features"]
+    sellers = pc.count_distinct(
+        pq.read_table(copied.data("02_intermediate/train.parquet"))["seller_id"]
+    ).as_py()
+    assert after <= before - sellers
+    record = read_json(copied, f"{report}.provenance.json")
+    assert "selected_features.raw" in record["inputs"]
 
 
 def test_what_does_not_fit_is_refused_on_one_screen(inline, project, tmp_path):

@@ -40,6 +40,15 @@ def test_the_model_has_learned(reviews):
     metrics = report(reviews[0], "metrics")
     assert metrics["test/auroc"] >= 0.97
     assert metrics["test/auroc"] > metrics["baseline/majority/test/auroc"] + 0.4
+    # Of the rarer class, 18% of the rows, which is what a ranking at random gets.
+    assert metrics["test/average_precision/0"] >= 0.87
+
+
+def test_the_model_is_not_below_a_logistic_regression_on_the_same_rows(reviews):
+    metrics = report(reviews[0], "metrics")
+    baseline = metrics["baseline/logistic_regression/test/auroc"]
+    assert baseline > 0.95
+    assert metrics["test/auroc"] >= baseline - 0.003
 
 
 def test_the_exported_model_says_the_same(reviews):

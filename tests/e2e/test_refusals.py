@@ -1,5 +1,6 @@
 """What a user has got wrong is said on one screen, before anything is half-written."""
 
+import csv
 import re
 import shutil
 
@@ -159,6 +160,22 @@ def test_cells_and_labels_that_do_not_fit(copied):
     message = refused(copied)
     assert re.search(r"labels \W+2\W+ are not among data.classes", message)
     assert "must be unique, but 1 ids repeat" in message
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_column_of_the_predictions_is_refused_before_training(copied, split):
+    since = copied.files()
+    path = copied.data(f"01_raw/{split}/marketplace.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([[*header, "prob_1"], *([*r, "x"] for r in rows)])
+    message = refused(copied)
+    assert f"01_raw/{split}/marketplace.csv" in message
+    assert re.search(r"columns of these\s+names, 'prob_1'", message)
+    assert "run from load on" in message
+    changed = {name for name, old in since.items() if copied.files()[name] != old}
+    assert changed == {f"01_raw/{split}/marketplace.csv"}
 
 
 def test_an_export_that_does_not_match_is_refused(copied):

@@ -1,5 +1,7 @@
 """Stages that run alone, from what earlier runs have left."""
 
+from dataclasses import replace
+
 TRAIN = (
     "06_models/model",
     "06_models/checkpoints/",
@@ -88,3 +90,19 @@ def test_a_part_that_kedro_picks_is_quiet(copied):
         done = copied.ran(option, *to)
         assert done.err == ""
         assert "total" in done.out
+
+
+def test_a_sub_folder_shows_the_same_plain_lines(copied):
+    """Kedro itself looks for conf/logging.yml in the current folder only."""
+
+    def first_words(project):
+        text = project.ran("--pipelines=tabular").out
+        # Kedro tells how it starts before the project has a say.
+        return [
+            line.split()[0] for line in text[text.index("tabweave ") :].splitlines()
+        ]
+
+    inside = replace(copied, path=copied.path / "src")
+    assert (
+        first_words(inside) == first_words(copied) == ["tabweave", "tabular", "total"]
+    )

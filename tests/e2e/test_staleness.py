@@ -108,7 +108,19 @@ def test_a_file_of_another_run_is_refused(copied):
 def test_a_project_that_moved_and_lost_its_raw_files_still_trains(copied):
     """What is gone cannot be compared; what is there is whole and says so."""
     shutil.rmtree(copied.data("01_raw"))
-    copied.ran("--pipelines=train")
+    done = copied.ran("--pipelines=train")
+    (line,) = [line for line in done.text.splitlines() if "cannot be compared" in line]
+    assert line.startswith("test.raw, train.raw, val.raw: ")
+    assert str(copied.data("01_raw")) in line
+
+
+def test_a_mistyped_data_folder_is_refused_by_every_stage(copied):
+    for option in ("data_dir=data/01_rwa", "data.train_filename=tpyo.csv"):
+        done = copied.run("--pipelines=train", f"--params={option}")
+        assert done.code == 1, done.text
+        assert "  - train.raw: " in done.err
+        assert option.rpartition("=")[2] in done.err
+        assert "Traceback" not in done.text
 
 
 def test_a_change_that_concerns_no_input_is_no_reason(copied):

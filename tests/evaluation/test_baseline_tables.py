@@ -14,6 +14,7 @@ from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.predictions import prediction_table
 from tabweave.schema import DataSchema
 from tabweave.tables import ArrowFile, TableFile, write_arrow, write_parquet
+from tabweave.tabular import PrecomputedFile
 
 SCHEMA = DataSchema(
     id="key",
@@ -68,6 +69,18 @@ def test_inputs_join_texts_and_leave_out_what_the_label_has_been_in(split):
     assert 9 not in inputs.numeric
 
 
+def test_columns_that_are_not_selected_are_left_out(split, tmp_path):
+    chosen = PrecomputedFile(tmp_path / "selected_features.json", ["price"])
+    inputs = baseline_inputs(*split, SCHEMA, chosen)
+    whole = baseline_inputs(*split, SCHEMA)
+    assert inputs.categorical == {}
+    # Numbers come from the features, which hold the selected ones; texts all stay.
+    np.testing.assert_array_equal(inputs.numeric, whole.numeric)
+    assert inputs.texts == whole.texts
+    kept = PrecomputedFile(tmp_path / "selected_features.json", ["kind"])
+    assert baseline_inputs(*split, SCHEMA, kept).categorical == whole.categorical
+
+
 def test_a_schema_without_text_gives_empty_texts(split):
     schema = SCHEMA.model_copy(update={"text": ()})
     assert baseline_inputs(*split, schema).texts == [""] * 60
@@ -89,6 +102,24 @@ def test_answers_come_back_from_the_table_per_baseline_and_class(split):
         np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     predicted = answers["logistic_regression"].argmax(1)
     assert (predicted == inputs.labels).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "classes", [("b", "c:b"), ("c:b", "b"), ("a:", ":a"), (":", "")]
+)
+def test_labels_with_colons_come_back_too(split, classes):
+    schema = SCHEMA.model_copy(update={"classes": classes})
+    inputs = baseline_inputs(*split, SCHEMA)
+    tables, _ = fit_baseline_tables(
+        dict.fromkeys(("train", "val", "test"), inputs),
+        dict.fromkeys(("train", "val", "test"), split[1].open()["id"]),
+        schema,
+        EvaluationConfig(),
+    )
+    answers = read_baselines(tables["val"], schema)
+    assert list(answers) == ["majority", "logistic_regression"]
+    shares = np.bincount(inputs.labels) / 60
+    np.testing.assert_allclose(answers["majority"][0], shares, atol=1e-6)
 
 
 def test_without_baselines_the_tables_hold_only_ids(split):

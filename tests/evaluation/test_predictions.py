@@ -139,7 +139,7 @@ def test_the_file_is_read_while_it_is_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["predicted", "prob_yes"])
 def test_a_column_that_the_predictions_would_hide_is_refused(tmp_path, name):
     raw = write(tmp_path / "in.csv", user_table().append_column(name, [["x"] * 4]))
-    with pytest.raises(SchemaError, match=rf"in\.csv: has columns \['{name}'\]"):
+    with pytest.raises(SchemaError, match=rf"in\.csv: has columns .*'{name}'"):
         scored_batches(raw, predictions())
 
 

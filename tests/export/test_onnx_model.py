@@ -10,7 +10,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from models_fixtures import FEATURES, MAX_SEN_LEN, MAX_TOTAL_CHUNKS
+from models_fixtures import (
+    CLS,
+    FEATURES,
+    MAX_SEN_LEN,
+    MAX_TOTAL_CHUNKS,
+    SEP,
+    write_features,
+    write_tokens,
+)
+from tabweave.batches import Rows
 from tabweave.errors import ExportError
 from tabweave.export import onnx_model
 from tabweave.export.config import ExportConfig
@@ -182,8 +191,11 @@ def test_the_message_names_difference_rows_sizes_and_tolerance(table_only):
         assert part in message
 
 
-def not_a_number_at(content, rows):
-    """The same graph, but NaN for batches of so many rows: + 0 / (rows - wanted)."""
+def not_a_number_at(content, size, of=None, axis=0):
+    """The same graph, but NaN where an axis has this size: + 0 / (found - wanted).
+
+    The axis is one of the input `of`, or of the output: axis 0 of it are the rows.
+    """
     model = onnx.load_from_string(content)
     graph = model.graph
     (output,) = graph.output
@@ -194,19 +206,21 @@ def not_a_number_at(content, rows):
         ]
     graph.initializer.extend(
         [
-            numpy_helper.from_array(np.array([0], np.int64), "first"),
-            numpy_helper.from_array(np.array([rows], np.float32), "wanted"),
-            numpy_helper.from_array(np.array([0], np.float32), "zero"),
+            numpy_helper.from_array(np.array([axis], np.int64), "nan_axis"),
+            numpy_helper.from_array(np.array([size], np.float32), "nan_wanted"),
+            numpy_helper.from_array(np.array([0], np.float32), "nan_zero"),
         ]
     )
     graph.node.extend(
         [
-            helper.make_node("Shape", [inner], ["shape"]),
-            helper.make_node("Gather", ["shape", "first"], ["count"]),
-            helper.make_node("Cast", ["count"], ["rows"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["rows", "wanted"], ["gap"]),
-            helper.make_node("Div", ["zero", "gap"], ["nothing"]),
-            helper.make_node("Add", [inner, "nothing"], [output.name]),
+            helper.make_node("Shape", [of or inner], ["nan_shape"]),
+            helper.make_node("Gather", ["nan_shape", "nan_axis"], ["nan_count"]),
+            helper.make_node(
+                "Cast", ["nan_count"], ["nan_found"], to=TensorProto.FLOAT
+            ),
+            helper.make_node("Sub", ["nan_found", "nan_wanted"], ["nan_gap"]),
+            helper.make_node("Div", ["nan_zero", "nan_gap"], ["nan_nothing"]),
+            helper.make_node("Add", [inner, "nan_nothing"], [output.name]),
         ]
     )
     return model.SerializeToString()
@@ -221,12 +235,46 @@ def test_a_result_that_is_no_number_is_an_error_at_any_batch_size(table_only):
             compare_with_pytorch(content, model, rows, CONFIG)
 
 
-def test_only_the_rows_there_are_compared(table_only):
+def test_only_the_rows_there_are_compared_and_that_is_said(table_only, caplog):
     config = ExportConfig(parity_rows=5000, parity_batch_sizes=(100,))
     report = compare_with_pytorch(
         table_only.content, table_only.model, table_only.rows, config
     )
     assert report["rows"] == 48
+    assert "val has 48 rows" in report["note"]
+    assert "export.parity_rows = 5000" in report["note"]
+    (line,) = [r for r in caplog.records if r.name == onnx_model.__name__]
+    assert line.levelno == logging.WARNING
+    assert report["note"] in line.getMessage()
+
+
+def test_nothing_is_noted_when_val_has_all_the_rows(table_only, caplog):
+    config = ExportConfig(parity_rows=48)
+    report = compare_with_pytorch(
+        table_only.content, table_only.model, table_only.rows, config
+    )
+    assert report["rows"] == 48
+    assert "note" not in report
+    assert not caplog.records
+
+
+def test_an_export_that_is_wrong_for_the_last_row_alone_is_an_error(tiny, tmp_path):
+    """Here the one with most chunks; it is compared, however few rows are."""
+    model = tiny.model("bert", scratch=ONE_LAYER)
+    export_onnx(model, CONFIG, tmp_path / "m.onnx")
+    content = (tmp_path / "m.onnx").read_bytes()
+    chunk = [CLS, 50, SEP]
+    review = [*[[chunk]] * 60, [chunk] * MAX_TOTAL_CHUNKS]
+    tokens = write_tokens(tmp_path / "t.arrow", {"review": review})
+    features = write_features(
+        tmp_path / "f.arrow", np.zeros((61, len(FEATURES))), [0] * 61
+    )
+    rows = Rows(tokens, features, ("review",))
+    config = ExportConfig(parity_rows=12, parity_batch_sizes=(1,))
+    compare_with_pytorch(content, model, rows, config)
+    wrong = not_a_number_at(content, MAX_TOTAL_CHUNKS, "input_ids", axis=1)
+    with pytest.raises(ExportError, match="by up to nan"):
+        compare_with_pytorch(wrong, model, rows, config)
 
 
 def test_a_file_with_other_inputs_is_an_error(table_only, tiny):

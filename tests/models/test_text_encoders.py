@@ -315,3 +315,11 @@ def test_missing_or_damaged_weights_are_refused(pretrained, tmp_path, damage, me
     with pytest.raises(ConfigError, match=message):
         encoder.load_pretrained(folder)
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+def test_loading_pretrained_weights_says_nothing(pretrained, capfd, caplog):
+    config = pretrained_encoder_config(str(pretrained), 8)
+    BertTextEncoder(config).load_pretrained(pretrained)
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+    assert caplog.records == []

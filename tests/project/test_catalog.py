@@ -41,6 +41,7 @@ PATHS = {
     "roc_curve": "08_reporting/roc_curve.png",
     "pr_curve": "08_reporting/pr_curve.png",
     "data_report": "08_reporting/data_report.json",
+    "data_report_figure": "08_reporting/data_report.png",
     "tabular_report": "08_reporting/tabular_report.json",
     "training_history": "08_reporting/training_history.json",
     "parity_report": "08_reporting/parity_report.json",

@@ -133,3 +133,13 @@ def test_the_demo_that_ships_is_small(root):
     files = list((root / "data" / "01_raw").glob("*/marketplace.csv"))
     assert {path.parent.name for path in files} == {"train", "val", "test"}
     assert sum(path.stat().st_size for path in files) <= 4_000_000
+
+
+def test_clean_leaves_a_user_s_own_files_alone(root):
+    shown = subprocess.run(
+        ["make", "-n", "clean"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    assert "data/$layer" in shown
+    assert "06_models" in shown
+    assert "01_raw" not in shown
+    assert "03_primary" not in shown

@@ -10,9 +10,9 @@ from tabweave.errors import ArtifactError, TrainingError
 from tabweave.training.checkpoint import (
     WholeFileCheckpointIO,
     checkpoint_callbacks,
-    clear_files,
     link_best,
     model_weights,
+    own_checkpoints,
 )
 
 STATE = {"state_dict": {"model.a": torch.ones(3), "other.b": torch.zeros(1)}}
@@ -128,14 +128,31 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, files, monkeypatch, content)
     assert not proof.exists()
 
 
-def test_files_of_an_earlier_run_go_and_others_stay(tmp_path):
-    folder = tmp_path / "checkpoints"
-    clear_files(folder, "*.ckpt")
-    for name in ("epoch=0-step=3.ckpt", "last.ckpt", "notes.txt"):
-        (folder / name).write_text(name)
-    link_best(folder, str(folder / "last.ckpt"))
-    clear_files(folder, "*.ckpt")
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+def test_only_checkpoints_that_a_run_writes_are_its_own(tmp_path):
+    for name in (
+        *("epoch=0-step=3.ckpt", "last.ckpt", "best.ckpt"),
+        *("mine.ckpt", "epoch=best.ckpt", "last.ckpt.bak", "notes.txt"),
+    ):
+        (tmp_path / name).write_text(name)
+    assert {path.name for path in own_checkpoints(tmp_path)} == {
+        *("epoch=0-step=3.ckpt", "last.ckpt", "best.ckpt")
+    }
+
+
+def test_an_earlier_run_s_checkpoints_go_when_the_first_new_one_is_there(tmp_path):
+    old = tmp_path / "epoch=0-step=3.ckpt"
+    same = tmp_path / "last.ckpt"
+    for path in (old, same, tmp_path / "mine.ckpt"):
+        path.write_text("old")
+    writer = WholeFileCheckpointIO(own_checkpoints(tmp_path))
+    assert old.exists()
+    writer.save_checkpoint({"a": torch.ones(1)}, same)
+    assert not old.exists()
+    assert torch.load(same, weights_only=True)["a"].item() == 1
+    old.write_text("new")
+    writer.save_checkpoint({"a": torch.ones(1)}, same)
+    assert old.exists()  # only what was there before goes
+    assert (tmp_path / "mine.ckpt").read_text() == "old"
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

@@ -19,7 +19,11 @@ from tabweave.models.config import ARCHITECTURES
 from tabweave.models.registry import save_model
 from tabweave.training.checkpoint import model_weights
 from tabweave.training.config import PRETRAINED_RATE
-from tabweave.training.engine import hardware_precision, train_model
+from tabweave.training.engine import (
+    hardware_precision,
+    leak_check_rows,
+    train_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -403,3 +407,13 @@ def test_threads_are_set_as_asked(tiny, tmp_path):
     plan = tiny.plan("tabular", tmp_path, max_epochs=1, threads=None)
     assert train_model(plan).history["threads"] == 2
     assert before == 1
+
+
+def test_the_leak_check_asks_rows_that_have_text(tiny):
+    rows = tiny.rows("trimodal_bert")
+    chosen = leak_check_rows(rows)
+    counts = [column.token_counts()[chosen] for column in rows.columns]
+    assert len(chosen) == 4
+    assert all((count > 0).all() for count in counts)
+    # The first rows would not do: some have nothing that could leak.
+    assert any((column.token_counts()[:4] == 0).any() for column in rows.columns)

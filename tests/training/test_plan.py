@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -76,6 +77,47 @@ def plan_of(tokens, features, name="multimodal_bert"):
         checkpoints=None,
         log_folder=None,
     )
+
+
+def _change(path):
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+@pytest.fixture
+def planned(tiny, pretrained, tmp_path):
+    """A copy of the encoder's folder, and a function that plans with its tokens."""
+    folder = shutil.copytree(pretrained, tmp_path / "encoder")
+    tokens = write_fields(tmp_path / "t.arrow", {"a": {"encoder": str(folder)}})
+    features = write_features(tmp_path / "f.arrow", np.ones((2, 4)), [0, 1])
+    return folder, lambda: plan_of((tokens, tokens), (features, features))
+
+
+def test_an_untouched_encoder_passes_at_the_time_of_training(planned):
+    folder, plan = planned
+    (folder / "README.md").write_text("no part of the encoder")
+    assert plan().encoders == [str(folder)]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda f: _change(f / "tokenizer.json"), "tokenizer.json is not the one"),
+        (lambda f: _change(f / "model.safetensors"), "or the weights have changed"),
+        (lambda f: _change(f / "config.json"), "config.json or the weights have"),
+        (lambda f: (f / "model.safetensors").unlink(), "or the weights have changed"),
+        (lambda f: (f / "tokenizer.json").unlink(), "lost its tokenizer"),
+        (shutil.rmtree, "is gone since the text stage ran"),
+    ],
+)
+def test_an_encoder_that_is_no_longer_the_one_of_the_tokens_is_refused(
+    planned, change, what
+):
+    folder, plan = planned
+    change(folder)
+    with pytest.raises(ArtifactError, match=what) as caught:
+        plan()
+    assert str(caught.value).startswith(f"Text field 'a': the encoder {folder}")
+    assert str(caught.value).endswith("re-run: kedro run --pipelines=text,train")
 
 
 def test_more_fields_than_the_architecture_takes_are_refused(tiny):

@@ -12,17 +12,26 @@ import pyarrow.compute as pc
 from tabweave.evaluation.baselines import Baseline, BaselineInputs, fit_baselines
 from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.predictions import Floats, Integers
-from tabweave.schema import DataSchema
+from tabweave.schema import DataSchema, probability_columns
 from tabweave.tables import ArrowFile, TableFile
+from tabweave.tabular import PrecomputedFile, select_columns
 
 NUMERIC = ("num:", "missing:")
 SPLITS = ("val", "test")
 
 
 def baseline_inputs(
-    table: TableFile, features: ArrowFile, schema: DataSchema
+    table: TableFile,
+    features: ArrowFile,
+    schema: DataSchema,
+    selected: PrecomputedFile | None = None,
 ) -> BaselineInputs:
-    """One split as the baselines see it: the same rows and columns as the model's."""
+    """One split as the baselines see it: the same rows and columns as the model's.
+
+    All text columns are read, also by a model without text; of the categorical columns,
+    those that `selected` leaves. `features` holds the numeric ones that it leaves.
+    """
+    schema = select_columns(schema, selected)
     columns = table.read([*schema.text, *schema.categorical])
     scaled = features.open()
     names = [name for name in scaled.column_names if name.startswith(NUMERIC)]
@@ -81,8 +90,9 @@ def fit_baseline_tables(
 
 def read_baselines(table: pa.Table, schema: DataSchema) -> dict[str, Floats]:
     """Baseline -> probabilities [rows, classes], from a table of the above."""
-    first = f":{schema.classes[0]}"
-    names = [c.removesuffix(first) for c in table.column_names if c.endswith(first)]
+    # A label may hold colons; the name of a baseline holds none.
+    split = [column.partition(":") for column in table.column_names]
+    names = dict.fromkeys(name for name, colon, _ in split if colon)
     return {
         name: np.stack([table[f"{name}:{c}"].to_numpy() for c in schema.classes], 1)
         for name in names
@@ -91,8 +101,6 @@ def read_baselines(table: pa.Table, schema: DataSchema) -> dict[str, Floats]:
 
 def read_predictions(table: pa.Table, schema: DataSchema) -> tuple[Floats, Integers]:
     """Probabilities [rows, classes] and labels [rows] of a prediction table."""
-    from tabweave.evaluation.predictions import probability_columns
-
     names = probability_columns(schema.classes)
     probabilities = np.stack([table[name].to_numpy() for name in names], 1)
     labels = pc.index_in(table["label"], value_set=pa.array(schema.classes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from tabweave.schema import Parameters
 
@@ -12,6 +12,13 @@ MetricName = Literal[
     "auroc", "average_precision", "f1_score", "precision", "recall", "accuracy"
 ]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
+DECISIVE = ("val/loss", *(f"val/{name}" for name in METRICS))
+"""What may pick the best checkpoint, beside ``val/average_precision/<class>``."""
+
+
+def is_decisive(metric: str) -> bool:
+    """Whether a validation logs a metric of this name."""
+    return metric in DECISIVE or metric.startswith("val/average_precision/")
 
 
 class EvaluationConfig(Parameters):
@@ -27,7 +34,7 @@ class EvaluationConfig(Parameters):
     """Resamples of the rows behind every interval."""
     confidence_level: float = Field(0.95, gt=0, lt=1)
     """Share of intervals that should hold the true value, as a fraction."""
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the resamples and of the baselines' samples."""
 
     @model_validator(mode="after")

@@ -10,23 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, shorten
-from tabweave.schema import DataSchema
-from tabweave.tables import RawTable
-
-PREDICTED = "predicted"
+from tabweave.schema import PREDICTED, DataSchema, probability_columns
+from tabweave.tables import RawTable, check_room_for
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
-
-
-def probability_columns(classes: Sequence[str]) -> list[str]:
-    """Names of the probability columns, in the order of the classes.
-
-    Example:
-        >>> probability_columns(["no", "yes"])
-        ['prob_no', 'prob_yes']
-    """
-    return [f"prob_{label}" for label in classes]
 
 
 def check_predictions(probabilities: Floats, labels: Integers, classes: int) -> None:
@@ -136,7 +124,7 @@ def scored_batches(
             batches are drawn, so that nothing is written.
     """
     added = predictions.drop_columns(["id", "label"])
-    _check_names(raw, added.column_names)
+    check_room_for(added.column_names, [raw])
     batches = raw.batches()
     first = next(batches, None)
     if first is None:
@@ -169,22 +157,6 @@ def _chain(
 ) -> Iterator[pa.RecordBatch]:
     yield first
     yield from rest
-
-
-def _check_names(raw: RawTable, added: Sequence[str]) -> None:
-    present = raw.columns()
-    taken = [name for name in added if name in present]
-    if taken:
-        raise SchemaError(
-            f"{raw.path}: has columns {taken}, which are the names of columns that the "
-            "predictions add. Rename them in the file, then run the stage again."
-        )
-    repeated = sorted({name for name in present if present.count(name) > 1})
-    if repeated:
-        raise SchemaError(
-            f"{raw.path}: columns {shorten(repeated)} appear more than once, so they "
-            "cannot be told apart in the predictions. Rename them in the file."
-        )
 
 
 def _check_ids(

@@ -21,6 +21,7 @@ from torch.export import Dim
 from tabweave.batches import Batch, Rows, pad
 from tabweave.errors import ExportError
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
+from tabweave.export.parity_rows import parity_rows
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.config import ModelSpec
 
@@ -185,7 +186,7 @@ def compare_with_pytorch(
     expected_names = input_names(model.spec, config)
     if names != expected_names:
         raise ExportError(f"{FAILED}: its inputs are {names}, not {expected_names}.")
-    index = np.arange(min(config.parity_rows, len(val)))
+    index = parity_rows(val, config.parity_rows)
     with torch.inference_mode():
         expected = torch.softmax(model.eval()(val.batch(index)), 1).numpy()
     differences: dict[str, float] = {}
@@ -206,12 +207,25 @@ def compare_with_pytorch(
         )
     return {
         "rows": len(index),
+        **_too_few_rows(len(index), config),
         "tolerance": config.parity_tolerance,
         "largest_difference": worst,
         "largest_difference_by_batch_size": differences,
         "inputs": names,
         "outputs": [node.name for node in session.get_outputs()],
     }
+
+
+def _too_few_rows(rows: int, config: ExportConfig) -> dict[str, str]:
+    """A note for the report, said once in the log too, when val is smaller than asked."""
+    if rows >= config.parity_rows:
+        return {}
+    note = (
+        f"val has {rows} rows, so these were compared instead of "
+        f"export.parity_rows = {config.parity_rows}"
+    )
+    logger.warning("export: %s", note)
+    return {"note": note}
 
 
 def _run(

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from tabweave.errors import did_you_mean
-from tabweave.evaluation.config import METRICS, MetricName
+from tabweave.evaluation.config import DECISIVE, MetricName, is_decisive
 from tabweave.hyperparameters.values import cast
 from tabweave.models.config import ARCHITECTURES
 from tabweave.schema import Parameters
@@ -249,12 +249,11 @@ def _other_faults(h: Hyperparameters) -> Iterator[str]:
             f"input_tab_dim is {h.input_tab_dim}, but tab_field_list has "
             f"{len(h.tab_field_list)} columns. Leave it out: it is counted."
         )
-    allowed = ("val/loss", *(f"val/{name}" for name in METRICS))
     metric = h.early_stop_metric
-    if metric not in allowed and not metric.startswith("val/average_precision/"):
+    if not is_decisive(metric):
         yield (
-            f"early_stop_metric is {metric!r}.{did_you_mean(metric, allowed)} Allowed: "
-            f"{', '.join(allowed)}."
+            f"early_stop_metric is {metric!r}.{did_you_mean(metric, DECISIVE)} Allowed: "
+            f"{', '.join(DECISIVE)}."
         )
     wanted = (
         ARCHITECTURES[h.model_class].fields if h.model_class in ARCHITECTURES else 0

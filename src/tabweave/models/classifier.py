@@ -8,10 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from tabweave.batches import Batch
-from tabweave.models.config import ModelSpec
+from tabweave.models.config import FusionKind, ModelSpec, TextKind
 from tabweave.models.fusion import ConcatFusion
 from tabweave.models.tabular_encoder import TabularEncoder
 from tabweave.models.text_encoders import BertTextEncoder
+
+TEXT_ENCODERS: dict[TextKind, type[BertTextEncoder]] = {"bert": BertTextEncoder}
+FUSIONS: dict[FusionKind, type[ConcatFusion]] = {
+    "concat": ConcatFusion,
+    # A single vector goes through the same hidden layer.
+    "none": ConcatFusion,
+}
 
 
 class Classifier(nn.Module):
@@ -26,8 +33,9 @@ class Classifier(nn.Module):
         self.spec = spec
         config, parts = spec.model, spec.model.architecture
         dropout = 1 - config.dropout_keep
+        encoder = TEXT_ENCODERS.get(parts.text)
         self.text = nn.ModuleList(
-            BertTextEncoder(field.encoder, config.pooling) for field in spec.text
+            encoder(field.encoder, config.pooling) for field in spec.text if encoder
         )
         self.table = (
             TabularEncoder(len(spec.features), config.hidden_common_dim, dropout)
@@ -36,7 +44,8 @@ class Classifier(nn.Module):
         )
         widths = [encoder.width for encoder in self.text_encoders]
         widths += [self.table.width] if self.table is not None else []
-        self.fusion = ConcatFusion(widths, config.hidden_common_dim, dropout)
+        fusion = FUSIONS[parts.fusion]
+        self.fusion = fusion(widths, config.hidden_common_dim, dropout)
         self.head = nn.Linear(self.fusion.width, len(spec.classes))
 
     @property

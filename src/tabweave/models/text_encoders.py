@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import logging
 
 from tabweave.batches import PackedText
 from tabweave.errors import ConfigError
@@ -77,6 +80,20 @@ def _plain(config: Any) -> dict[str, Any]:
     return plain
 
 
+@contextmanager
+def _silent_transformers() -> Iterator[None]:
+    """No progress bar, no report of unused weights; missing ones are an error of ours."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
 class BertTextEncoder(nn.Module):
     """A BERT encoder over packed chunks.
 
@@ -102,15 +119,16 @@ class BertTextEncoder(nn.Module):
             ConfigError: The files do not hold the encoder's weights.
         """
         try:
-            pretrained, info = AutoModel.from_pretrained(
-                source,
-                attn_implementation=PACKED,
-                add_pooling_layer=False,
-                attention_probs_dropout_prob=0.0,
-                use_safetensors=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
+            with _silent_transformers():
+                pretrained, info = AutoModel.from_pretrained(
+                    source,
+                    attn_implementation=PACKED,
+                    add_pooling_layer=False,
+                    attention_probs_dropout_prob=0.0,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ConfigError(
                 f"The weights of text.encoder {str(source)!r} cannot be loaded: "

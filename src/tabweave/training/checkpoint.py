@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,11 +17,20 @@ from tabweave.artifacts import write_bytes
 from tabweave.errors import ArtifactError, TrainingError
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+OWN_NAME = re.compile(r"(last|best|epoch=\d+-step=\d+)\.ckpt")
 MODEL_PREFIX = "model."
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Writes under a temporary name and renames: a full disk leaves the old file."""
+    """Writes under a temporary name and renames: a full disk leaves the old file.
+
+    Args:
+        replaces: Checkpoints of an earlier run, which go when the first new one is there.
+    """
+
+    def __init__(self, replaces: Iterable[Path] = ()) -> None:
+        super().__init__()
+        self.replaces = list(replaces)
 
     def save_checkpoint(
         self,
@@ -29,6 +40,15 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Saves in one step."""
         write_bytes(Path(path), lambda file: _save(checkpoint, file))
+        for old in self.replaces:
+            if old != Path(path):
+                old.unlink(missing_ok=True)
+        self.replaces = []
+
+
+def own_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder that an earlier run wrote; other files are a user's."""
+    return [path for path in folder.glob("*.ckpt") if OWN_NAME.fullmatch(path.name)]
 
 
 def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
@@ -52,6 +72,7 @@ def checkpoint_callbacks(
         mode=mode,
         save_top_k=1,
         save_on_train_epoch_end=False,
+        enable_version_counter=False,
     )
     # Not save_last of the first one: that writes last.ckpt beside a new best one only.
     last = ModelCheckpoint(
@@ -61,13 +82,6 @@ def checkpoint_callbacks(
         enable_version_counter=False,
     )
     return best, last
-
-
-def clear_files(folder: Path, pattern: str) -> None:
-    """Removes the checkpoints or curves of an earlier run; makes the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob(pattern):
-        file.unlink()
 
 
 def link_best(folder: Path, best: str) -> Path:

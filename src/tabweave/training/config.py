@@ -55,7 +55,7 @@ class TrainingConfig(Parameters):
     """Arithmetic of training; auto takes bf16-mixed where the hardware has it."""
     threads: PositiveInt | None = None
     """Compute threads; None takes what torch takes."""
-    seed: NonNegativeInt = 42
+    seed: int = Field(42, ge=0, lt=2**32)
     """Seed of initial weights, data order and dropout."""
     log_every_n_steps: PositiveInt = 10
     """Steps between two points of the training curves."""

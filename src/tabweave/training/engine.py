@@ -28,15 +28,17 @@ from tabweave.models.registry import build_model
 from tabweave.training.checkpoint import (
     WholeFileCheckpointIO,
     checkpoint_callbacks,
-    clear_files,
     link_best,
     model_weights,
+    own_checkpoints,
 )
 from tabweave.training.module import TrainingModule, class_weights
 from tabweave.training.plan import TrainingPlan
 from tabweave.training.progress import History, TrainingBar, peak_memory_mib
 
 logger = logging.getLogger(__name__)
+
+LEAK_CHECK_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,6 @@ def train_model(plan: TrainingPlan) -> TrainedModel:
     config = plan.config
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    torch.set_flush_denormal(True)
     L.seed_everything(config.seed, workers=True, verbose=False)
     model = build_model(plan.spec, plan.encoders)
     _leak_check(model, plan.train)
@@ -121,15 +122,32 @@ def train_model(plan: TrainingPlan) -> TrainedModel:
     module = TrainingModule(
         model, config, rates, class_weights(config, counts), plan.metric
     )
-    history, checkpoint = _fit(module, plan)
+    with _flushed_denormals():
+        history, checkpoint = _fit(module, plan)
     model.load_state_dict(model_weights(checkpoint))
     return TrainedModel(model.eval(), history)
 
 
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Numbers near 0 are slow on a CPU; later stages of this process keep them exact."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def _leak_check(model: Classifier, rows: Rows) -> None:
     if model.text:
-        few = rows.batch(np.arange(min(4, len(rows))))
+        few = rows.batch(leak_check_rows(rows))
         check_rows_are_independent(model, few, model.vocabularies)
+
+
+def leak_check_rows(rows: Rows) -> np.ndarray:
+    """A few rows with text in every field, where there are any: empty ones leak nothing."""
+    fields = sum((c.token_counts() > 0).astype(np.int64) for c in rows.columns)
+    return np.argsort(-np.asarray(fields), kind="stable")[:LEAK_CHECK_ROWS]
 
 
 def _loader(rows: Rows, batches: ShuffledBatches | SortedBatches) -> DataLoader[Any]:
@@ -155,8 +173,9 @@ def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Pa
     )
     history = History()
     precision = _precision(config.precision)
-    clear_files(plan.checkpoints, "*.ckpt")
-    clear_files(plan.log_folder, "events.out.tfevents.*")
+    plan.checkpoints.mkdir(parents=True, exist_ok=True)
+    for old in plan.log_folder.glob("events.out.tfevents.*"):
+        old.unlink()
     started = time.monotonic()
     with _quiet():
         trainer = L.Trainer(
@@ -177,7 +196,7 @@ def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Pa
                 stopping,
             ],
             logger=TensorBoardLogger(plan.log_folder, name="", version=""),
-            plugins=[WholeFileCheckpointIO()],
+            plugins=[WholeFileCheckpointIO(own_checkpoints(plan.checkpoints))],
             enable_model_summary=False,
             use_distributed_sampler=False,
         )

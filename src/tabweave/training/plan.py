@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabweave.batches import Rows
-from tabweave.errors import TrainingError
+from tabweave.errors import ArtifactError, ConfigError, TrainingError
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import TextInput, choose_fields, describe_model
 from tabweave.tables import ArrowFile
+from tabweave.text.config import SCRATCH
+from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
 from tabweave.text.processing import TokenInfo
+from tabweave.text.tokenization import load_tokenizer_json
 from tabweave.training.config import TrainingConfig
 from tabweave.training.module import Metric
 
@@ -41,10 +44,39 @@ class TrainingPlan:
     log_folder: Path
 
 
+def _infos(tokens: ArrowFile) -> dict[str, TokenInfo]:
+    table = tokens.open()
+    return {name: TokenInfo.read(table.schema, name) for name in table.column_names}
+
+
+def check_encoder(name: str, info: TokenInfo) -> None:
+    """Refuses an encoder that is no longer the one whose tokens were made.
+
+    Raises:
+        ArtifactError: Its tokenizer, configuration or weights differ, or are gone.
+    """
+    if info.encoder == SCRATCH:
+        return
+    about = f"Text field {name!r}: the encoder {info.encoder}"
+    again = "Put back what was there, or re-run: kedro run --pipelines=text,train"
+    weights = encoder_digest(info.encoder)
+    if info.encoder_digest is not None and weights is None:
+        raise ArtifactError(f"{about} is gone since the text stage ran. {again}")
+    try:
+        tokenizer = tokenizer_digest(load_tokenizer_json(info.encoder))
+    except ConfigError as error:
+        raise ArtifactError(f"{about} lost its tokenizer: {error} {again}") from error
+    if tokenizer != info.tokenizer_digest:
+        changed = "tokenizer.json is not the one that made the tokens"
+    elif weights != info.encoder_digest:
+        changed = "config.json or the weights have changed since the text stage ran"
+    else:
+        return
+    raise ArtifactError(f"{about}: {changed}. {again}")
+
+
 def text_inputs(tokens: ArrowFile) -> list[TextInput]:
     """The text fields of a token table, with what a model must know of each."""
-    table = tokens.open()
-    found = [(name, TokenInfo.read(table.schema, name)) for name in table.column_names]
     return [
         TextInput(
             name=name,
@@ -54,7 +86,7 @@ def text_inputs(tokens: ArrowFile) -> list[TextInput]:
             max_sen_len=info.max_sen_len,
             max_total_chunks=info.max_total_chunks,
         )
-        for name, info in found
+        for name, info in _infos(tokens).items()
     ]
 
 
@@ -72,11 +104,14 @@ def make_plan(
     """The plan for train and val files, given in that order.
 
     Raises:
+        ArtifactError: An encoder is no longer the one whose tokens were made.
         ConfigError: The architecture does not fit the text fields or the encoder.
         TrainingError: The features of train and val are not the same.
     """
     fields = choose_fields(model, text_inputs(tokens[0]))
     names = [field.name for field in fields]
+    for name in names:
+        check_encoder(name, _infos(tokens[0])[name])
     train, val = (
         Rows(text, table, names) for text, table in zip(tokens, features, strict=True)
     )

@@ -10,6 +10,7 @@ from tabweave.datasets.tables import ScoredRows
 from tabweave.evaluation.config import EvaluationConfig
 from tabweave.schema import DataSchema
 from tabweave.tables import ArrowFile, RawTable, TableFile
+from tabweave.tabular import PrecomputedFile
 
 
 def predict_splits(
@@ -58,6 +59,7 @@ def fit_baselines(
     val_features: ArrowFile,
     test_features: ArrowFile,
     schema: dict[str, Any],
+    selected: PrecomputedFile | None,
     config: EvaluationConfig,
 ) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
     """Probabilities of simple baselines fitted on the same rows."""
@@ -69,7 +71,7 @@ def fit_baselines(
         "val": (val, val_features),
         "test": (test, test_features),
     }
-    inputs = {name: baseline_inputs(*pair, roles) for name, pair in files.items()}
+    inputs = {s: baseline_inputs(*pair, roles, selected) for s, pair in files.items()}
     ids = {name: features.open()["id"] for name, (_, features) in files.items()}
     tables, report = fit_baseline_tables(inputs, ids, roles, config)
     return tables["val"], tables["test"], report

@@ -48,6 +48,7 @@ def create_pipeline() -> Pipeline:
                     "val.features",
                     "test.features",
                     "schema",
+                    "selected_features.raw",
                     "params:evaluation",
                 ],
                 outputs=["val.baselines", "test.baselines", "baseline_report"],
