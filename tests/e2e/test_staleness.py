@@ -17,8 +17,13 @@ def refused(project, *options):
     assert "Traceback" not in done.text
     assert len(done.text.splitlines()) < 25
     assert project.files() == before
-    (stages,) = re.findall(r"^Re-run: kedro run --pipelines=(\S+)$", done.err, re.M)
-    return done.err, stages
+    (command,) = re.findall(r"^Re-run: kedro run (.+)$", done.err, re.M)
+    words = command.split()
+    # The command must run in the same environment and with the same parameters.
+    given = [option for option in options if not option.startswith("--pipelines")]
+    assert [word for word in words if not word.startswith("--pipelines")] == given
+    (stages,) = (word for word in words if word.startswith("--pipelines="))
+    return done.err, stages.removeprefix("--pipelines=")
 
 
 def test_after_a_raw_cell_has_changed(copied):
