@@ -383,10 +383,14 @@ def test_ctrl_c_is_passed_on_and_works_again_afterwards(tiny, tmp_path):
     def press(probabilities, labels):
         signal.raise_signal(signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train_model(tiny.plan("tabular", tmp_path, metric=press))
-    assert signal.getsignal(signal.SIGINT) is handler
+    # A shell's background job starts with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_model(tiny.plan("tabular", tmp_path, metric=press))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_says_nothing_but_its_progress(tiny, tmp_path, capfd, caplog):
