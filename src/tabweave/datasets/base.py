@@ -33,9 +33,9 @@ class FileDataset(AbstractDataset[In, Out], Generic[In, Out]):
     def load(self) -> Out:
         """Reads the artifact."""
 
+    @abstractmethod
     def save(self, data: In) -> None:
         """Writes the artifact whole, or leaves the old one."""
-        raise NotImplementedError
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path)}
