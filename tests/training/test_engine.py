@@ -181,7 +181,7 @@ def test_mixed_precision_is_used_where_asked_for(tiny, tmp_path):
 
 def test_fp16_without_a_gpu_is_refused_before_anything_is_lost(tiny, tmp_path):
     if torch.accelerator.is_available():
-        pytest.skip("there is one")
+        pytest.skip("a GPU is there, so fp16 is not refused")
     train_model(tiny.plan("tabular", tmp_path, max_epochs=1))
     before = names(tmp_path / "checkpoints")
     with pytest.raises(TrainingError, match=r"16-mixed, which needs a GPU.*bf16-mixed"):

@@ -19,7 +19,7 @@ import torch
 from torch.export import Dim
 
 from tabweave.batches import Batch, Rows, pad
-from tabweave.errors import ExportError
+from tabweave.errors import ExportError, shorten
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
 from tabweave.export.parity_rows import parity_rows
 from tabweave.models.classifier import Classifier, PaddedClassifier
@@ -112,6 +112,7 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
     """
     padded = PaddedClassifier(model).eval()
     failures: list[str] = []
+    cause: Exception | None = None
     for opset in OPSETS:
         try:
             with _quiet():
@@ -130,10 +131,12 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
             check_onnx_file(path)
         # The exporter raises dozens of kinds of errors, all of which mean the same.
         except Exception as error:  # noqa: BLE001
+            cause = error
             failures.append(f"opset {opset}: {type(error).__name__}: {error}")
+            logger.warning("Not exported with %s", shorten(failures[-1], 300))
             continue
         return opset
-    raise ExportError(f"{FAILED}. " + " | ".join(failures))
+    raise ExportError(f"{FAILED}. " + " | ".join(failures)) from cause
 
 
 def check_onnx_file(path: Path) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from tabweave.errors import ConfigError, did_you_mean, shorten
-from tabweave.evaluation.config import EvaluationConfig
-from tabweave.export.config import ExportConfig
 from tabweave.hyperparameters.fields import Hyperparameters
 from tabweave.hyperparameters.places import (
     PLACES,
@@ -19,20 +17,17 @@ from tabweave.hyperparameters.places import (
     Unused,
 )
 from tabweave.hyperparameters.reading import said
-from tabweave.models.config import ARCHITECTURES, ModelConfig
-from tabweave.schema import DataConfig, Parameters
-from tabweave.tabular.config import TabularConfig
-from tabweave.text.config import SCRATCH, TextConfig
+from tabweave.models.config import ARCHITECTURES
+from tabweave.parameters import PARAMETER_TYPES
+from tabweave.schema import Parameters
+from tabweave.text.config import SCRATCH
 from tabweave.training.config import TrainingConfig
 
+# The specification has no hyperparameter about how data files are made.
 GROUPS: dict[str, type[Parameters]] = {
-    "data": DataConfig,
-    "text": TextConfig,
-    "tabular": TabularConfig,
-    "model": ModelConfig,
-    "training": TrainingConfig,
-    "evaluation": EvaluationConfig,
-    "export": ExportConfig,
+    name: kind
+    for name, kind in PARAMETER_TYPES.items()
+    if name not in ("fabricate", "split")
 }
 
 
