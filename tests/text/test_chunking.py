@@ -1,8 +1,10 @@
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabweave.text.chunking import pack_messages
+from tabweave.text.chunking import ChunkLimits, pack_messages, pack_rows
 
 messages_of_letters = st.lists(st.text("abcdefgh", max_size=14), max_size=12)
 limits = st.integers(1, 9)
@@ -84,3 +86,27 @@ def test_fewer_chunks_are_a_prefix_of_more(messages, limit, max_chunks, truncate
 )
 def test_rules_with_four_tokens_and_three_chunks(messages, truncate, chunks, dropped):
     assert pack(messages, 4, 3, truncate, 2) == (chunks, dropped)
+
+
+@given(
+    st.lists(messages_of_letters, max_size=8),
+    limits,
+    st.integers(1, 6),
+    st.booleans(),
+    widths,
+)
+def test_many_rows_are_packed_as_each_row_alone(rows, limit, most, truncate, width):
+    wide = [[bytes(width * len(m) * [65 + len(m)]) for m in row] for row in rows]
+    flat = [message for row in wide for message in row]
+    offsets = np.cumsum([0, *map(len, wide)])
+    found = pack_rows(
+        pa.array(flat, pa.large_binary()),
+        offsets,
+        ChunkLimits(limit, most, truncate, width),
+    )
+    expected = [
+        pack_messages(row, limit, most, truncate=truncate, width=width) for row in wide
+    ]
+    assert found.chunks.to_pylist() == [c for one in expected for c in one.chunks]
+    assert np.diff(found.offsets).tolist() == [len(one.chunks) for one in expected]
+    assert found.dropped.tolist() == [one.dropped for one in expected]

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.schema import DataSchema
 from tabweave.tables import ArrowFile, TableFile, write_arrow, write_parquet
-from tabweave.text import processing
+from tabweave.text import messages
 from tabweave.text.cleaning import message_cleaner
 from tabweave.text.config import (
     ALL_STEPS,
@@ -27,6 +27,7 @@ from tabweave.text.processing import (
     TokenInfo,
     learn_or_load_tokenizers,
     tokenize_table,
+    tokenize_tables,
 )
 from tabweave.text.vocabulary import learn_vocabulary
 
@@ -146,7 +147,8 @@ def test_equals_the_slow_oracle(tmp_path, texts, length, chunks, cut, steps, cap
 def test_a_row_does_not_depend_on_its_batch(tmp_path, monkeypatch):
     texts = [*TRAIN, "", "[bom]" * 5, "hello " * 50] * 4
     whole, report, _ = tokens(tmp_path, texts, field())
-    monkeypatch.setattr(processing, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(messages, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(messages, "BYTES_TOGETHER", 1)
     parts, report_of_parts, _ = tokens(tmp_path, texts, field())
     alone = [tokens(tmp_path, [text], field())[0][0] for text in texts]
     assert whole == parts == alone
@@ -201,7 +203,8 @@ def test_the_cap_counts_code_points_of_the_raw_text(tmp_path):
 
 
 def test_the_table_is_one_record_batch_of_nested_lists(tmp_path, monkeypatch):
-    monkeypatch.setattr(processing, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(messages, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(messages, "BYTES_TOGETHER", 1)
     rows, _, table = tokens(tmp_path, TRAIN, field())
     assert table.schema.field("chat").type == pa.large_list(pa.large_list(pa.uint16()))
     assert table["chat"].num_chunks == 1
@@ -304,6 +307,18 @@ def test_several_fields_have_tokenizers_of_their_own(tmp_path):
         assert info.vocabulary_size == len(Tokenizer.from_str(text).get_vocab())
         assert info.tokenizer_digest == hashlib.sha256(text.encode()).hexdigest()
         assert (info.encoder_digest is None) is (name != "third")
+
+
+def test_tables_that_share_a_tokenizer_get_what_each_gets_alone(tmp_path):
+    tables = []
+    for name, texts in (("a", TRAIN), ("b", ["", "new words ы"]), ("c", [])):
+        (tmp_path / name).mkdir()
+        tables.append(stored(tmp_path / name, chat=texts))
+    alone = [tokenize_table(table, [field()], {"chat": LEARNED}) for table in tables]
+    shared = tokenize_tables(tables, [field()], {"chat": LEARNED})
+    for one, other in zip(alone, shared, strict=True):
+        assert one.table.equals(other.table, check_metadata=True)
+        assert one.report == other.report
 
 
 def test_an_unusable_encoder_is_refused_with_the_name_of_its_field(tmp_path):

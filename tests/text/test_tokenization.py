@@ -4,6 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,12 +19,7 @@ from tokenizers import (
 
 from tabweave.errors import ConfigError
 from tabweave.text.config import TextConfig
-from tabweave.text.tokenization import (
-    FieldTokenizer,
-    WordMemo,
-    load_tokenizer_json,
-    split_words,
-)
+from tabweave.text.tokenization import FieldTokenizer, load_tokenizer_json
 from tabweave.text.vocabulary import learn_vocabulary
 
 SAMPLE = [
@@ -160,14 +156,6 @@ def test_many_messages_without_a_word_have_no_tokens(bert, text):
     assert FieldTokenizer(bert).encode([text] * 100) == [b""] * 100
 
 
-@given(st.text(max_size=30))
-def test_words_lose_nothing_but_blanks(text):
-    blank = "\t\n\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-        map(chr, range(0x2000, 0x200B))
-    )
-    assert "".join(split_words(text)) == "".join(c for c in text if c not in blank)
-
-
 def test_typed_special_tokens_stay_text(bert):
     tokenizer = FieldTokenizer(bert)
     special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id}
@@ -180,29 +168,26 @@ def test_typed_special_tokens_stay_text(bert):
         assert ids_of(tokenizer, "a")[-1] in found
 
 
-def test_the_memo_is_bounded(monkeypatch):
-    monkeypatch.setattr("tabweave.text.tokenization.REMEMBERED_WORDS", 10)
-    plain = Tokenizer.from_str(learned())
-
-    def encode(word):
-        ids = plain.encode(word, add_special_tokens=False).ids
-        return np.array(ids, np.uint16).tobytes()
-
-    memo = WordMemo(encode)
-    texts = [f"word{n} walking" for n in range(50)]
-    expected = [plain.encode(t, add_special_tokens=False).ids for t in texts]
-    found = [np.frombuffer(memo.encode(t), np.uint16).tolist() for t in texts]
-    assert found == expected
-    assert len(memo) == 10
-    monkeypatch.setattr("tabweave.text.tokenization.REMEMBERED_WORDS", 100)
-    memo.encode("y" * 64 + " " + "z" * 65)
-    assert "y" * 64 in memo
-    assert "z" * 65 not in memo
+def test_a_word_that_becomes_a_special_token_is_an_unknown_one():
+    made = word_piece_json(["walk", "pad"], pad=False)
+    spec = json.loads(made)
+    spec["padding"] = {
+        "strategy": "BatchLongest",
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 4,
+        "pad_type_id": 0,
+        "pad_token": "pad",
+    }
+    tokenizer = FieldTokenizer(json.dumps(spec))
+    assert (tokenizer.pad_id, tokenizer.method) == (4, "word memo")
+    assert ids_of(tokenizer, "walk pad walk") == [3, tokenizer.unk_id, 3]
 
 
 def test_a_failing_check_gives_the_memo_up():
     tokenizer = FieldTokenizer(learned())
-    tokenizer._memo["walking"] = b"\x00\x00"
+    tokenizer._memo.words = pa.array(["walking"], pa.large_string())
+    tokenizer._memo.tokens = pa.array([b"\x00\x00"], pa.large_binary())
     assert not tokenizer.check(["walking"])
     assert tokenizer.method == "batch encoding"
     assert "differed" in tokenizer.reason

@@ -8,6 +8,7 @@ from tabweave.text.processing import (
     TokenizedText,
     learn_or_load_tokenizers,
     tokenize_table,
+    tokenize_tables,
 )
 from tabweave.text.tokenization import FieldTokenizer
 
@@ -21,4 +22,5 @@ __all__ = [
     "learn_or_load_tokenizers",
     "resolve_fields",
     "tokenize_table",
+    "tokenize_tables",
 ]

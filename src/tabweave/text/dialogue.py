@@ -8,13 +8,12 @@ one message, a stray ``[eom]`` included. The scan is linear in the length of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 BEGIN, END = "[bom]", "[eom]"
 
 
-@dataclass(frozen=True, slots=True)
-class Dialogue:
+class Dialogue(NamedTuple):
     """The messages of one text.
 
     Attributes:

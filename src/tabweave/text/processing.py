@@ -15,15 +15,13 @@ import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.tables import TableFile
-from tabweave.text.chunking import pack_messages
-from tabweave.text.cleaning import message_cleaner
+from tabweave.text.chunking import ChunkLimits, PackedRows, pack_rows
 from tabweave.text.config import TextConfig, TextField
-from tabweave.text.dialogue import Dialogue, read_dialogue
 from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
+from tabweave.text.messages import MessageReader, Texts, read_texts
+from tabweave.text.ragged import byte_offsets, data_of
 from tabweave.text.tokenization import FieldTokenizer, load_tokenizer_json
 from tabweave.text.vocabulary import learn_vocabulary
-
-ROWS_PER_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,15 @@ def learn_or_load_tokenizers(
     return found
 
 
-def tokenize_table(
-    table: TableFile, fields: Sequence[TextField], tokenizers: Mapping[str, str]
-) -> TokenizedText:
-    """Tokenises every text field of a table; row i of the result is row i of the table.
+def tokenize_tables(
+    tables: Sequence[TableFile],
+    fields: Sequence[TextField],
+    tokenizers: Mapping[str, str],
+) -> list[TokenizedText]:
+    """Tokenises every text field of several tables, which share what is remembered.
 
-    Memory is bounded by one batch of rows and the token ids themselves.
+    Row i of a result is row i of its table. Memory is bounded by one batch of rows, the
+    words that a tokenizer remembers and the token ids themselves.
 
     Raises:
         ArtifactError: A field has no tokenizer.
@@ -121,25 +122,42 @@ def tokenize_table(
             f"There is no tokenizer for text field {missing}, only for "
             f"{sorted(tokenizers)}. Re-run the text stage."
         )
-    columns: dict[str, pa.Array] = {}
+    columns: list[dict[str, pa.Array]] = [{} for _ in tables]
+    reports: list[dict[str, dict[str, Any]]] = [{} for _ in tables]
     metadata: dict[str, str] = {}
-    report: dict[str, dict[str, Any]] = {}
     for one in fields:
         tokenizer = FieldTokenizer(tokenizers[one.name])
-        run = _FieldRun(one, tokenizer)
-        for texts in _texts(table, one):
-            run.add(texts)
-        columns[one.name] = run.to_arrow()
-        metadata[one.name] = json.dumps(
-            asdict(_info(one, tokenizer, tokenizers[one.name])), sort_keys=True
-        )
-        report[one.name] = run.report()
+        info = _info(one, tokenizer, tokenizers[one.name])
+        metadata[one.name] = json.dumps(asdict(info), sort_keys=True)
+        for number, table in enumerate(tables):
+            run = _FieldRun(one, tokenizer)
+            for texts in read_texts(table, one):
+                run.add(texts)
+            columns[number][one.name] = run.to_arrow()
+            reports[number][one.name] = run.report()
+    return [
+        TokenizedText(_with_columns(table, found, metadata), report)
+        for table, found, report in zip(tables, columns, reports, strict=True)
+    ]
+
+
+def _with_columns(
+    table: TableFile, columns: Mapping[str, pa.Array], metadata: Mapping[str, str]
+) -> pa.Table:
     if not columns:
         # A table without columns still knows how many rows it has.
-        rows = pa.array([{}] * table.num_rows, pa.struct([]))
-        return TokenizedText(pa.Table.from_struct_array(rows), report)
-    result = pa.table(columns).replace_schema_metadata(metadata)
-    return TokenizedText(result, report)
+        return pa.Table.from_struct_array(
+            pa.array([{}] * table.num_rows, pa.struct([]))
+        )
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def tokenize_table(
+    table: TableFile, fields: Sequence[TextField], tokenizers: Mapping[str, str]
+) -> TokenizedText:
+    """Does what `tokenize_tables` does with a single table."""
+    (found,) = tokenize_tables([table], fields, tokenizers)
+    return found
 
 
 def _info(one: TextField, tokenizer: FieldTokenizer, tokenizer_json: str) -> TokenInfo:
@@ -156,43 +174,10 @@ def _info(one: TextField, tokenizer: FieldTokenizer, tokenizer_json: str) -> Tok
     )
 
 
-@dataclass(frozen=True)
-class _Texts:
-    """Capped raw texts of some rows, and how many the cap shortened."""
-
-    values: list[str]
-    capped: int
-
-
-def _texts(table: TableFile, one: TextField) -> Iterator[_Texts]:
-    cap = one.max_characters
-    for batch in table.batches(one.columns, ROWS_PER_BATCH):
-        columns = [pc.fill_null(batch.column(name), "") for name in one.columns]
-        lengths = [pc.utf8_length(column).to_numpy() for column in columns]
-        length = np.sum(lengths, axis=0, dtype=np.int64) + len(columns) - 1
-        capped = int((length > cap).sum())
-        if capped:
-            # Sliced before it is joined: a huge cell never becomes part of a larger one.
-            columns = [pc.utf8_slice_codeunits(column, 0, cap) for column in columns]
-        joined = columns[0]
-        if len(columns) > 1:
-            joined = pc.binary_join_element_wise(*columns, " ")
-        if capped:
-            joined = pc.utf8_slice_codeunits(joined, 0, cap)
-        yield _Texts(joined.to_pylist(), capped)
-
-
-def _dialogues(texts: Sequence[str], one: TextField) -> list[Dialogue]:
-    if "dialogue_splitter" in one.steps:
-        return list(map(read_dialogue, texts))
-    return [Dialogue([text], False, False) for text in texts]
-
-
 def _train_messages(train: TableFile, one: TextField) -> Iterator[str]:
-    clean = message_cleaner(one.steps, tokenizer_cleans=True)
-    for texts in _texts(train, one):
-        for dialogue in _dialogues(texts.values, one):
-            yield from map(clean, dialogue.messages)
+    reader = MessageReader(one.steps, tokenizer_cleans=True)
+    for texts in read_texts(train, one):
+        yield from reader.read(texts.values).texts.to_pylist()
 
 
 @dataclass
@@ -207,48 +192,39 @@ class _FieldRun:
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        dtype = self.tokenizer.dtype
-        self._before = np.array([self.tokenizer.cls_id], dtype).tobytes()
-        self._behind = np.array([self.tokenizer.sep_id], dtype).tobytes()
-        self._clean = message_cleaner(
-            self.settings.steps, tokenizer_cleans=self.tokenizer.cleans
+        one, tokenizer = self.settings, self.tokenizer
+        self._reader = MessageReader(one.steps, tokenizer_cleans=tokenizer.cleans)
+        self._limits = ChunkLimits(
+            one.max_sen_len - 2,
+            one.max_total_chunks,
+            one.chunk_truncate,
+            tokenizer.dtype.itemsize,
         )
         self._checked = False
 
-    def add(self, texts: _Texts) -> None:
+    def add(self, texts: Texts) -> None:
         """Cleans, encodes and packs some rows."""
-        dialogues = _dialogues(texts.values, self.settings)
-        messages = [self._clean(m) for dialogue in dialogues for m in dialogue.messages]
+        messages = self._reader.read(texts.values)
         if not self._checked:
             self._checked = True
-            self.tokenizer.check(messages)
-        encoded = iter(self.tokenizer.encode(messages))
-        for dialogue in dialogues:
-            self._add_row([next(encoded) for _ in dialogue.messages])
+            self.tokenizer.check(messages.texts.to_pylist())
+        encoded = self.tokenizer.encode_texts(messages.texts)
+        self._add_chunks(pack_rows(encoded, messages.offsets, self._limits))
         self.counts["rows_capped"] += texts.capped
-        self.counts["rows_without_markers"] += sum(
-            not dialogue.has_markers and bool(text.strip())
-            for text, dialogue in zip(texts.values, dialogues, strict=True)
-        )
-        self.counts["rows_with_text_outside"] += sum(
-            dialogue.has_text_outside for dialogue in dialogues
-        )
+        self.counts["rows_without_markers"] += messages.rows_without_markers
+        self.counts["rows_with_text_outside"] += messages.rows_with_text_outside
 
-    def _add_row(self, messages: list[bytes]) -> None:
-        one, width = self.settings, self.tokenizer.dtype.itemsize
-        packed = pack_messages(
-            messages,
-            one.max_sen_len - 2,
-            one.max_total_chunks,
-            truncate=one.chunk_truncate,
-            width=width,
+    def _add_chunks(self, packed: PackedRows) -> None:
+        before, behind, nothing = (
+            pa.scalar(np.array(ids, self.tokenizer.dtype).tobytes(), pa.large_binary())
+            for ids in (self.tokenizer.cls_id, self.tokenizer.sep_id, ())
         )
-        for chunk in packed.chunks:
-            self.tokens += self._before + chunk + self._behind
-            self.chunk_bytes.append(len(chunk) + 2 * width)
-        self.row_chunks.append(len(packed.chunks))
-        self.counts["dropped_tokens"] += packed.dropped
-        self.counts["rows_with_dropped_tokens"] += packed.dropped > 0
+        chunks = pc.binary_join_element_wise(before, packed.chunks, behind, nothing)
+        self.tokens += memoryview(data_of(chunks))
+        self.chunk_bytes.frombytes(np.diff(byte_offsets(chunks)).tobytes())
+        self.row_chunks.frombytes(np.diff(packed.offsets).tobytes())
+        self.counts["dropped_tokens"] += int(packed.dropped.sum())
+        self.counts["rows_with_dropped_tokens"] += int((packed.dropped > 0).sum())
 
     def to_arrow(self) -> pa.Array:
         """The column: row -> chunks -> token ids."""

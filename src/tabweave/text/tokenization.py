@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tabweave.errors import ConfigError, shorten
+from tabweave.text.ragged import joined
+from tabweave.text.words import WordMemo, find_words
 
 TOKENIZER_FILE = "tokenizer.json"
 SLOW_ONLY_FILES = (
@@ -25,102 +24,9 @@ SLOW_ONLY_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-REMEMBERED_WORDS = 1_000_000
-LONGEST_REMEMBERED = 64
 CHECKED_MESSAGES = 256
-# Fewer messages are not worth sorting by distinct word.
-FEW_MESSAGES = 32
-
-# What BertNormalizer turns into a blank. str.split() also splits at the second set,
-# whose characters BertNormalizer deletes.
-_BLANKS = re.compile(
-    "[\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
-)
-_DELETED = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
-_DELETED_ASCII = np.array([b in b"\x0b\x0c\x1c\x1d\x1e\x1f" for b in range(256)])
-# BertPreTokenizer makes every ASCII punctuation character a piece of its own.
-_PUNCTUATION = np.array([b in string.punctuation.encode() for b in range(256)])
-_LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
-_ASCII_PIECES = re.compile(r"[!-/:-@\[-`{-~]|[^!-/:-@\[-`{-~]+")
-
-
-def split_words(text: str) -> list[str]:
-    r"""Splits at white space exactly where BertNormalizer and BertPreTokenizer do.
-
-    Example:
-        >>> split_words(" one  two\u3000three\x0b ")
-        ['one', 'two', 'three\x0b']
-    """
-    if _DELETED.search(text):
-        return [word for word in _BLANKS.split(text) if word]
-    return text.split()
-
-
-def _characters(texts: pa.Array) -> np.ndarray:
-    """All characters of ASCII texts, one after the other, as uint8."""
-    return np.frombuffer(texts.buffers()[2] or b"", np.uint8)
-
-
-def _pieces_apart(texts: pa.Array, lowercase: bool | None) -> pa.Array:
-    """ASCII texts with a blank on both sides of every punctuation character.
-
-    Then the words are the pieces of BertPreTokenizer, of which there are far fewer:
-    "word", "Word," and "(word" share one.
-    """
-    found = _characters(texts)
-    if lowercase:
-        found = _LOWER[found]
-    at = np.flatnonzero(_PUNCTUATION[found])
-    blank = at + 2 * np.arange(len(at))
-    wide = np.full(len(found) + 2 * len(at), ord(" "), np.uint8)
-    kept = np.ones(len(wide), bool)
-    kept[blank] = kept[blank + 2] = False
-    wide[kept] = found
-    offsets = np.frombuffer(texts.buffers()[1], np.int64)[: len(texts) + 1]
-    moved = offsets + 2 * np.searchsorted(at, offsets)
-    return pa.LargeStringArray.from_buffers(
-        len(texts), pa.py_buffer(moved), pa.py_buffer(wide)
-    )
-
-
-class WordMemo(dict[str, bytes]):
-    """Token bytes of every word seen so far; the tokenizer answers for a new word.
-
-    A token of a BERT-style WordPiece tokenizer never spans white space and depends on
-    nothing outside its word, so looking words up gives the tokenizer's own answer.
-    """
-
-    def __init__(
-        self, encode: Callable[[str], bytes], *, lowercase: bool | None = None
-    ) -> None:
-        """Takes the function that gives the token bytes of one word.
-
-        With `lowercase` (whether the tokenizer ignores case) "Word," is put together
-        from "word" and ","; with None the function answers for it as well.
-        """
-        super().__init__()
-        self._encode, self.lowercase = encode, lowercase
-
-    def __missing__(self, word: str) -> bytes:
-        pieces = self._pieces(word)
-        value = (
-            self._encode(word)
-            if pieces == [word]
-            else b"".join(map(self.__getitem__, pieces))
-        )
-        # Unique ids and links must not fill the memory.
-        if len(word) <= LONGEST_REMEMBERED and len(self) < REMEMBERED_WORDS:
-            self[word] = value
-        return value
-
-    def _pieces(self, word: str) -> list[str]:
-        if self.lowercase is None or not (word.isascii() and word.isprintable()):
-            return [word]
-        return _ASCII_PIECES.findall(word.lower() if self.lowercase else word)
-
-    def encode(self, message: str) -> bytes:
-        """Token bytes of a message, without special tokens."""
-        return b"".join(map(self.__getitem__, split_words(message)))
+ENCODED_TOGETHER = 256
+"""Words; more of them leave the caches of the processor."""
 
 
 class FieldTokenizer:
@@ -170,10 +76,8 @@ class FieldTokenizer:
         self._special = {*special, self.cls_id, self.sep_id, self.pad_id} - {
             self.unk_id
         }
-        lowercase = _normalizer(spec).get("lowercase") is True
-        self._memo = (
-            None if self.reason else WordMemo(self._encode_one, lowercase=lowercase)
-        )
+        self._lowercase = _normalizer(spec).get("lowercase") is True
+        self._memo = None if self.reason else WordMemo(self._encode_words)
 
     @property
     def method(self) -> Literal["word memo", "batch encoding"]:
@@ -209,34 +113,17 @@ class FieldTokenizer:
 
     def encode(self, messages: Sequence[str]) -> list[bytes]:
         """Token bytes (of `dtype`) of every message, without special tokens."""
-        memo = self._memo
-        if memo is None:
-            return self._encode_plain(messages)
-        plain = [message for message in messages if message.isascii()]
-        if len(plain) < FEW_MESSAGES:
-            return list(map(memo.encode, messages))
-        found = iter(self._encode_ascii(plain, memo))
-        return [next(found) if m.isascii() else memo.encode(m) for m in messages]
+        found: list[bytes] = self.encode_texts(
+            pa.array(messages, pa.large_string())
+        ).to_pylist()
+        return found
 
-    def _encode_ascii(self, messages: list[str], memo: WordMemo) -> list[bytes]:
-        """Token bytes of ASCII messages; every distinct word is looked up once."""
-        texts = pa.array(messages, pa.large_string())
-        if _DELETED_ASCII[_characters(texts)].any():
-            # Arrow splits at these characters, the tokenizer does not.
-            return list(map(memo.encode, messages))
-        words = pc.ascii_split_whitespace(_pieces_apart(texts, memo.lowercase))
-        coded = words.values.dictionary_encode()
-        known = list(map(memo.__getitem__, coded.dictionary.to_pylist()))
-        width = self.dtype.itemsize
-        sizes = np.fromiter(map(len, known), np.int64, len(known)) // width
-        first, codes = np.cumsum(sizes) - sizes, coded.indices.to_numpy()
-        size = sizes[codes]
-        ends = np.append(0, np.cumsum(size))
-        # Where each token of each word lies among the tokens of the distinct words.
-        places = np.repeat(first[codes] - ends[:-1], size) + np.arange(ends[-1])
-        tokens = np.frombuffer(b"".join(known), self.dtype)[places].tobytes()
-        cuts = (ends[words.offsets.to_numpy()] * width).tolist()
-        return [tokens[start:end] for start, end in pairwise(cuts)]
+    def encode_texts(self, texts: pa.LargeStringArray) -> pa.LargeBinaryArray:
+        """Token bytes of every text; each distinct word is looked up once."""
+        if self._memo is None:
+            return pa.array(self._encode_plain(texts.to_pylist()), pa.large_binary())
+        found = find_words(texts, lowercase=self._lowercase)
+        return joined(self._memo.look_up(found.words), found.offsets)
 
     def _encode_plain(self, messages: Sequence[str]) -> list[bytes]:
         found = self._tokenizer.encode_batch_fast(
@@ -244,10 +131,23 @@ class FieldTokenizer:
         )
         return [self._to_bytes(item.ids) for item in found]
 
-    def _encode_one(self, word: str) -> bytes:
-        return self._to_bytes(
-            self._tokenizer.encode(word, add_special_tokens=False).ids
-        )
+    def _encode_words(self, words: list[str]) -> list[bytes]:
+        """Token bytes of words; it costs much less to encode some of them together."""
+        found: list[bytes] = []
+        for start in range(0, len(words), ENCODED_TOGETHER):
+            found += self._encode_together(words[start : start + ENCODED_TOGETHER])
+        return found
+
+    def _encode_together(self, words: list[str]) -> list[bytes]:
+        """Token bytes of some words: a token is of the word in which it starts."""
+        found = self._tokenizer.encode(" ".join(words), add_special_tokens=False)
+        if not self._special.isdisjoint(found.ids):
+            return self._encode_plain(words)
+        starts = np.cumsum([0, *(len(word) + 1 for word in words)])
+        cuts = np.searchsorted([start for start, _ in found.offsets], starts)
+        tokens = np.array(found.ids, self.dtype).tobytes()
+        ends = (cuts * self.dtype.itemsize).tolist()
+        return [tokens[start:end] for start, end in pairwise(ends)]
 
     def _to_bytes(self, ids: list[int]) -> bytes:
         if not self._special.isdisjoint(ids):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabweave.errors import ConfigError
 from tabweave.text.config import TextConfig
-from tabweave.text.tokenization import split_words
+from tabweave.text.words import split_words
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Ids 0 to 4, in this order."""

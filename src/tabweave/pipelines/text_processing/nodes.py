@@ -12,7 +12,7 @@ from tabweave.text import (
     TextConfig,
     learn_or_load_tokenizers,
     resolve_fields,
-    tokenize_table,
+    tokenize_tables,
 )
 
 
@@ -34,6 +34,6 @@ def tokenize_splits(
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
     """Token ids of all splits, tokenised once, and what was cut on the way."""
     fields = resolve_fields(config, DataSchema(**schema))
-    done = [tokenize_table(table, fields, tokenizer) for table in (train, val, test)]
+    done = tokenize_tables((train, val, test), fields, tokenizer)
     report = {split: text.report for split, text in zip(SPLITS, done, strict=True)}
     return done[0].table, done[1].table, done[2].table, report
