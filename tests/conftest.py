@@ -142,12 +142,12 @@ def make_project():
 
 
 def pytest_configure(config):
-    """Registers the fixtures of models_fixtures.py, which no package makes importable."""
-    path = Path(__file__).with_name("models_fixtures.py")
-    spec = importlib.util.spec_from_file_location("models_fixtures", path)
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config.pluginmanager.register(module)
+    """Registers the modules of shared fixtures, which no package makes importable."""
+    for path in sorted(Path(__file__).parent.glob("*_fixtures.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config.pluginmanager.register(module)
 
 
 @pytest.fixture(scope="session")

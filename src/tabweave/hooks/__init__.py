@@ -1,0 +1,11 @@
+"""What happens around a run: stale inputs are refused, and the user is told how it went.
+
+Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the hooks see
+what Kedro does and call them.
+"""
+
+from tabweave.hooks.provenance import ProvenanceHooks
+from tabweave.hooks.stages import STAGES, artifact_path, stage_of
+from tabweave.hooks.summary import SummaryHooks
+
+__all__ = ["STAGES", "ProvenanceHooks", "SummaryHooks", "artifact_path", "stage_of"]

@@ -1,0 +1,36 @@
+"""Stages of the project, and where their artifacts lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline.node import Node
+
+from tabweave.artifacts import STAGE_FORMATS
+from tabweave.errors import MissingDataError
+
+STAGES = tuple(STAGE_FORMATS)
+PARAMETER = "params:"
+
+
+def stage_of(node: Node) -> str:
+    """The stage that a node belongs to, by its tag."""
+    return next((stage for stage in STAGES if stage in node.tags), node.short_name)
+
+
+def artifact_path(catalog: CatalogProtocol, name: str) -> Path | None:
+    """Where a dataset lies on the disk, or None when it is not one of our files."""
+    dataset = catalog.get(name)
+    try:
+        path = getattr(dataset, "path", None)
+    except MissingDataError:
+        # A user's file; the staleness check says what it means that it is not there.
+        return None
+    return path if isinstance(path, Path) else None
+
+
+def plain(value: Any) -> Any:
+    """A parameter group as a record keeps it."""
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
