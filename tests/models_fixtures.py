@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -148,27 +148,39 @@ class Tiny:
 
         return Rows(*self.files(**files), FIELDS[: field_count(model_class)])
 
-    def spec(self, model_class: str, classes: int = 2, **config: Any) -> ModelSpec:
+    def spec(
+        self,
+        model_class: str,
+        classes: int = 2,
+        *,
+        features: Sequence[str] = FEATURES,
+        encoder: str = "scratch",
+        bins: Sequence[Sequence[float]] = (),
+        fields: int | None = None,
+        **config: Any,
+    ) -> ModelSpec:
         """The description of a tiny model."""
         from tabweave.models.registry import TextInput, describe_model
 
         info = token_info()
-        fields = [
+        count = field_count(model_class) if fields is None else fields
+        inputs = [
             TextInput(
                 name=name,
-                encoder=info.encoder,
+                encoder=encoder,
                 vocabulary_size=info.vocabulary_size,
                 pad_id=info.pad_id,
                 max_sen_len=info.max_sen_len,
                 max_total_chunks=info.max_total_chunks,
             )
-            for name in FIELDS[: field_count(model_class)]
+            for name in (*FIELDS, "note")[:count]
         ]
         return describe_model(
             model_config(model_class, **config),
-            fields,
-            FEATURES,
+            inputs,
+            features,
             [f"class {n}" for n in range(classes)],
+            bins,
         )
 
     def plan(
@@ -230,17 +242,111 @@ class Tiny:
             model = build_model(self.spec(model_class, classes, **config))
             with torch.no_grad():
                 model.head.weight.mul_(4)
+                # The mean of several experts would be small.
+                for expert in getattr(model.fusion, "experts", ()):
+                    for weight in expert.parameters():
+                        weight.mul_(2 if weight.ndim > 1 else 1)
                 for text in model.text_encoders:
                     text.missing.normal_()
-                    for weight in text.encoder.parameters():
-                        weight.mul_(8 if weight.ndim > 1 else 1)
+                    # Norms bring a transformer's states back to size; others would grow.
+                    wide = 8 if hasattr(text, "encoder") else 1.5
+                    for weight in (p for group in text.layers() for p in group):
+                        weight.mul_(wide if weight.ndim > 1 else 1)
         return model.eval()
+
+
+_SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+}
+# Positions of these begin after the id of the padding token.
+_AFTER_PADDING = _SMALL | {"max_position_embeddings": 42, "pad_token_id": 1}
+LONGEST = 40
+KIND_SIZES: dict[str, dict[str, Any]] = {
+    "bert": _SMALL,
+    "distilbert": {
+        "vocab_size": VOCABULARY,
+        "dim": 32,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 64,
+        "max_position_embeddings": 40,
+    },
+    "roberta": _AFTER_PADDING,
+    "xlm-roberta": _AFTER_PADDING,
+    "camembert": _AFTER_PADDING,
+    "electra": _SMALL | {"embedding_size": 16},
+    "modernbert": _SMALL
+    | {
+        "num_hidden_layers": 4,
+        "local_attention": 8,
+        "pad_token_id": 0,
+        "cls_token_id": CLS,
+        "sep_token_id": SEP,
+        "bos_token_id": CLS,
+        "eos_token_id": SEP,
+    },
+    "mpnet": _AFTER_PADDING,
+    "deberta-v2": _SMALL
+    | {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16,
+    },
+}
+"""One small configuration of every supported kind of encoder; each takes 40 tokens."""
+
+
+def library_model(kind: str, *, seed: int = 0, **changes: Any) -> Any:
+    """The library's own encoder of a kind with wide random weights, in eval mode."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.for_model(kind, **(KIND_SIZES[kind] | changes))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(config, attn_implementation="eager")
+        for weight in model.parameters():
+            # A bias or a norm that is left out must show.
+            weight.mul_(6) if weight.ndim > 1 else weight.add_(
+                0.2 * torch.randn_like(weight)
+            )
+    return model.eval()
+
+
+def packed_text(
+    lengths: Sequence[int], chunk_row: Sequence[int], rows: int, seed: int = 0
+) -> Any:
+    """Chunks of random ordinary tokens: their lengths, and the row of each."""
+    import torch
+
+    from tabweave.batches import PackedText
+
+    draw = torch.Generator().manual_seed(seed)
+    return PackedText(
+        ids=torch.randint(5, VOCABULARY, (sum(lengths),), generator=draw),
+        positions=torch.cat(
+            [torch.arange(n) for n in lengths] or [torch.zeros(0, dtype=torch.int64)]
+        ),
+        token_chunk=torch.repeat_interleave(
+            torch.arange(len(lengths)), torch.tensor(lengths, dtype=torch.int64)
+        ),
+        chunk_row=torch.tensor(chunk_row, dtype=torch.int64),
+        lengths=list(lengths),
+        rows=rows,
+    )
 
 
 def model_config(model_class: str, **config: Any) -> ModelConfig:
     """Two layers of width 32 with two heads."""
     size = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "intermediate_size": 64}
-    values = {"hidden_common_dim": 16, "scratch": size} | config
+    # Piecewise embeddings need bins; the tests of them give some.
+    plain = {"numeric_embedding": {"kind": "linear"}}
+    values = {"hidden_common_dim": 16, "scratch": size, **plain} | config
     return ModelConfig(model_class=model_class, **values)
 
 
@@ -268,6 +374,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 @pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with a small pretrained encoder of a kind, without a tokenizer."""
+    base = tmp_path_factory.mktemp("kinds")
+
+    def find(kind: str) -> Path:
+        if not (base / kind).exists():
+            library_model(kind).save_pretrained(base / kind)
+        return base / kind
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random BERT in the library's own format, and its tokenizer."""
     import torch
@@ -284,7 +403,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        # With the pooling layer: published encoders have one, which we do not use.
+        # With the pooling layer, as published encoders have one.
         BertModel(config).save_pretrained(folder)
     (folder / "tokenizer.json").write_text(_tokenizer_json(), encoding="utf-8")
     return folder

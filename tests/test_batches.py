@@ -1,5 +1,4 @@
 import pickle
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -8,15 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from models_fixtures import FEATURES, FIELDS, token_column, write_features, write_tokens
 from tabweave.batches import (
     Rows,
-    ShuffledBatches,
-    SortedBatches,
     TokenColumn,
-    as_is,
     pad,
 )
 from tabweave.errors import ArtifactError
@@ -217,50 +212,3 @@ def test_to_moves_every_tensor_but_the_row_numbers(tiny):
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert moved.index.device.type == "cpu"
     assert batch.features.device.type == "cpu"
-
-
-@given(st.integers(0, 40), st.integers(1, 9), st.integers(0, 99), st.integers(0, 5))
-def test_an_epoch_covers_every_row_once(rows, size, seed, epoch):
-    batches = ShuffledBatches(rows, size, seed)
-    batches.epoch = epoch
-    found = list(batches)
-    assert len(found) == len(batches)
-    assert sorted(chain(*found)) == list(range(rows))
-    assert all(len(batch) == size for batch in found[:-1])
-    assert all(0 < len(batch) <= size for batch in found[-1:])
-    assert list(batches) == found  # a DataLoader may ask twice
-    batches.start = 2
-    assert list(batches) == found[2:]
-
-
-def test_the_order_is_a_function_of_seed_and_epoch():
-    def order(seed, epoch):
-        batches = ShuffledBatches(50, 8, seed)
-        batches.epoch = epoch
-        return [*chain(*batches)]
-
-    assert order(3, 2) == order(3, 2)
-    orders = [order(seed, epoch) for seed in (0, 1, 2) for epoch in (0, 1, 2)]
-    assert len({tuple(found) for found in orders}) == 9
-    assert list(range(50)) not in orders
-
-
-@given(st.lists(st.integers(0, 5), max_size=30), st.integers(1, 7))
-def test_sorted_batches_cover_every_row_once_longest_first(counts, size):
-    batches = SortedBatches(np.array(counts, np.int64), size)
-    found = list(batches)
-    assert len(found) == len(batches)
-    order = [*chain(*found)]
-    # Equal counts stay in the order of the file.
-    assert order == sorted(range(len(counts)), key=lambda n: (-counts[n], n))
-    assert all(len(batch) == size for batch in found[:-1])
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_data_loader_gives_whole_batches(tiny, workers):
-    rows = tiny.rows()
-    batches = ShuffledBatches(len(rows), 20, seed=1)
-    load = partial(DataLoader, rows, batch_sampler=batches, collate_fn=as_is)
-    context = {"multiprocessing_context": "forkserver"} if workers else {}
-    found = [batch.index.tolist() for batch in load(num_workers=workers, **context)]
-    assert found == list(batches)

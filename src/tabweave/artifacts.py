@@ -34,7 +34,7 @@ STAGE_FORMATS = {
     "load": 1,
     "text": 1,
     "tabular": 1,
-    "train": 1,
+    "train": 2,
     "evaluate": 1,
     "export": 1,
 }

@@ -6,13 +6,14 @@ gathered from the memory map with index arithmetic, without a Python loop over r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from tabweave.errors import ArtifactError
 from tabweave.tables import ArrowFile
@@ -53,6 +54,27 @@ class PackedText:
 
 
 @dataclass(frozen=True)
+class RowVectors:
+    """One text field of a batch as vectors that a frozen encoder gave before.
+
+    Attributes:
+        vectors: float32 [B, d].
+        has_text: bool [B]; the vector of a row without text means nothing.
+    """
+
+    vectors: torch.Tensor
+    has_text: torch.Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """A copy on `device`."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=non_blocking)
+            for name in ("vectors", "has_text")
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows of a split, ready for a model.
 
@@ -63,7 +85,7 @@ class Batch:
         index: int64 [B], row numbers in the split: predictions are put back by it.
     """
 
-    texts: tuple[PackedText, ...]
+    texts: tuple[PackedText | RowVectors, ...]
     features: torch.Tensor
     labels: torch.Tensor
     index: torch.Tensor
@@ -73,8 +95,9 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all text fields."""
-        return sum(len(text.ids) for text in self.texts)
+        """Tokens of all text fields; those of row vectors are not read."""
+        packed = (text for text in self.texts if isinstance(text, PackedText))
+        return sum(len(text.ids) for text in packed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """A copy on `device`."""
@@ -144,13 +167,23 @@ class Rows(torch.utils.data.Dataset[Batch]):
     """The rows of one split: tokens of the chosen fields and the feature table.
 
     Pickles as paths, so that another process maps the same pages.
+
+    Args:
+        tokens: Token table.
+        features: Feature table.
+        fields: The text fields to read.
+        vectors: Text fields whose row vectors were computed before -> .npy files.
     """
 
     def __init__(
-        self, tokens: ArrowFile, features: ArrowFile, fields: Sequence[str]
+        self,
+        tokens: ArrowFile,
+        features: ArrowFile,
+        fields: Sequence[str],
+        vectors: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self.token_file, self.feature_file = tokens, features
-        self.fields = tuple(fields)
+        self.fields, self.vector_files = tuple(fields), dict(vectors)
         text, table = tokens.open(), features.open()
         if fields and text.num_rows != table.num_rows:
             raise ArtifactError(
@@ -165,6 +198,9 @@ class Rows(torch.utils.data.Dataset[Batch]):
                 "Re-run the text stage."
             )
         self.columns = [TokenColumn(text[name]) for name in self.fields]
+        self.vectors = {
+            name: np.load(path, mmap_mode="r") for name, path in vectors.items()
+        }
         self.feature_names = [n for n in table.column_names if n not in (ROW_ID, LABEL)]
         self.labels = _mapped(table[LABEL])
         self.ids = table[ROW_ID]
@@ -172,7 +208,16 @@ class Rows(torch.utils.data.Dataset[Batch]):
         self._features = [_mapped(table[name]) for name in self.feature_names]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Rows, (self.token_file, self.feature_file, self.fields)
+        return Rows, (
+            self.token_file,
+            self.feature_file,
+            self.fields,
+            self.vector_files,
+        )
+
+    def with_vectors(self, files: Mapping[str, Path]) -> Rows:
+        """The same rows, with the vectors [rows, d] of text fields read from files."""
+        return Rows(self.token_file, self.feature_file, self.fields, files)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -187,11 +232,33 @@ class Rows(torch.utils.data.Dataset[Batch]):
     def batch(self, index: np.ndarray) -> Batch:
         """The rows `index` as one batch."""
         return Batch(
-            texts=tuple(column.gather(index) for column in self.columns),
+            texts=tuple(
+                self._text(name, column, index)
+                for name, column in zip(self.fields, self.columns, strict=True)
+            ),
             features=torch.from_numpy(self._rows_of_table(index)),
             labels=torch.from_numpy(self.labels[index]),
             index=torch.from_numpy(index),
         )
+
+    def _text(
+        self, name: str, column: TokenColumn, index: np.ndarray
+    ) -> PackedText | RowVectors:
+        if name not in self.vectors:
+            return column.gather(index)
+        has_text = column.row_offsets[index + 1] > column.row_offsets[index]
+        return RowVectors(
+            vectors=torch.from_numpy(self.vectors[name][index]),
+            has_text=torch.from_numpy(has_text),
+        )
+
+    def features(self, names: Sequence[str]) -> np.ndarray:
+        """Columns of the feature table: float32 [rows, names]."""
+        places = [self.feature_names.index(name) for name in names]
+        found = np.empty((len(self), len(places)), np.float32)
+        for n, place in enumerate(places):
+            found[:, n] = self._features[place]
+        return found
 
     def _rows_of_table(self, index: np.ndarray) -> np.ndarray:
         found = np.empty((len(index), len(self._features)), np.float32)
@@ -210,44 +277,6 @@ class Rows(torch.utils.data.Dataset[Batch]):
 def as_is(batch: Any) -> Any:
     """The collate function: a batch is gathered whole, there is nothing to collate."""
     return batch
-
-
-class ShuffledBatches(Sampler[list[int]]):
-    """Batches of row numbers whose order is a function of seed and epoch alone.
-
-    Every row occurs once per epoch; the last batch may be smaller. `start` skips batches
-    that an interrupted epoch has already used.
-    """
-
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self.epoch, self.start = 0, 0
-
-    def __len__(self) -> int:
-        return (self.rows + self.batch_size - 1) // self.batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        # A DataLoader with workers calls this twice per epoch: no side effects.
-        generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(self.rows)
-        for number in range(self.start, len(self)):
-            at = number * self.batch_size
-            yield order[at : at + self.batch_size].tolist()
-
-
-class SortedBatches(Sampler[list[int]]):
-    """All rows once, longest first: for prediction, where the order does not matter."""
-
-    def __init__(self, counts: np.ndarray, batch_size: int) -> None:
-        self.order = np.argsort(-counts, kind="stable")
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return (len(self.order) + self.batch_size - 1) // self.batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for at in range(0, len(self.order), self.batch_size):
-            yield self.order[at : at + self.batch_size].tolist()
 
 
 def pad(text: PackedText, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

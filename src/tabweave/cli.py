@@ -28,6 +28,7 @@ EXTRAS = {
         "onnx",
     ),
     "viz": ("kedro_viz",),
+    "lora": ("peft",),
 }
 
 

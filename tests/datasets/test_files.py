@@ -124,7 +124,11 @@ def test_tokenizers_that_are_missing_are_not_an_empty_set_of_fields(tmp_path):
 def tabular_model(seed):
     torch.manual_seed(seed)
     spec = ModelSpec(
-        model=ModelConfig(model_class="tabular", hidden_common_dim=8),
+        model=ModelConfig(
+            model_class="tabular",
+            hidden_common_dim=8,
+            numeric_embedding={"kind": "linear"},
+        ),
         text=(),
         features=("num:a", "num:b"),
         classes=("0", "1"),

@@ -72,6 +72,14 @@ def test_every_metric_has_an_interval_around_its_value(evaluated):
         assert entry["interval"]["low"] < entry["interval"]["high"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_metric_says_in_which_arithmetic_it_was_predicted(precision):
+    config = CONFIG.model_copy(update={"precision": precision})
+    tables, baselines, _ = _split(1, 0.5)
+    _, full = evaluate({"val": tables}, {"val": baselines}, SCHEMA, config)
+    assert {entry["arithmetic"] for entry in full.values()} == {precision}
+
+
 def test_the_difference_to_a_worse_baseline_is_above_zero(evaluated):
     flat, full, _ = evaluated
     beside = full["test/auroc"]["baselines"]["logistic_regression"]

@@ -10,10 +10,12 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from tabweave.errors import TrainingError
 from tabweave.models import attention
+from tabweave.models.adaptation import _recompute_activations
 from tabweave.models.attention import (
     PACKED,
     check_rows_are_independent,
     packed_attention,
+    segment_attention,
 )
 
 DRAW = torch.Generator().manual_seed(0)
@@ -205,3 +207,126 @@ def test_a_batch_without_any_text_passes(tiny):
     assert batch.tokens == 0
     model = tiny.model("bert")
     check_rows_are_independent(model, batch, model.vocabularies)
+
+
+def cross_oracle(query, key, value, query_lengths, key_lengths, scale):
+    out, q, k = torch.zeros_like(query), 0, 0
+    for queries, keys in zip(query_lengths, key_lengths, strict=True):
+        for head in range(query.shape[0]):
+            for i in range(q, q + queries if keys else q):
+                scores = key[head, k : k + keys] @ query[head, i] * scale
+                out[head, i] = torch.softmax(scores, 0) @ value[head, k : k + keys]
+        q, k = q + queries, k + keys
+    return out
+
+
+@pytest.mark.parametrize("longest", [0, 256])
+@pytest.mark.parametrize(
+    ("queries", "keys"), [([3, 3], [4, 5]), ([2, 1, 3], [0, 8, 1]), ([6], [9])]
+)
+def test_segments_of_queries_read_their_own_keys(monkeypatch, longest, queries, keys):
+    monkeypatch.setattr(attention, "LONGEST_PLAIN", {torch.float32: longest})
+    query, key, value = (x[0] for x in qkv())
+    query = query[:, :6]
+    found = segment_attention(query, key, value, queries, keys, 0.3)
+    expected = cross_oracle(query, key, value, queries, keys, 0.3)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("longest", [0, 256])
+@pytest.mark.parametrize("window", [1, 3, 8])
+def test_a_sliding_window_is_a_band_inside_each_sequence(monkeypatch, longest, window):
+    monkeypatch.setattr(attention, "LONGEST_PLAIN", {torch.float32: longest})
+    query, key, value = qkv(tokens=17)
+    lengths = [12, 5]
+    out, _ = packed_attention(
+        nn.Module(), query, key, value, None, lengths=lengths, sliding_window=window
+    )
+    place = torch.arange(17)
+    mask = torch.block_diag(*(torch.ones(n, n) for n in lengths)).bool()
+    mask &= (place[:, None] - place[None]).abs() < window
+    expected = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask
+    )
+    torch.testing.assert_close(out, expected.transpose(1, 2))
+
+
+def test_queries_that_were_widened_are_narrowed_again():
+    query, key, value = (x[0] for x in qkv())
+    with torch.autocast("cpu", torch.bfloat16):
+        out = segment_attention(query, key, value.bfloat16(), [4, 5], [4, 5], 0.5)
+    assert out.dtype == torch.bfloat16
+
+
+@pytest.fixture
+def modernbert():
+    from transformers import ModernBertConfig, ModernBertModel
+
+    config = ModernBertConfig(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        local_attention=8,
+        global_attn_every_n_layers=2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
+    )
+    torch.manual_seed(0)
+    return ModernBertModel._from_config(config, attn_implementation="sdpa")
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_local_layers_see_what_they_see_padded(modernbert, checkpointed):
+    lengths = [23, 4, 11]
+    ids = torch.randint(3, 60, (3, 23), generator=DRAW)
+    mask = (torch.arange(23) < torch.tensor(lengths)[:, None]).long()
+    places = torch.arange(23).expand(3, -1)
+    padded = modernbert(input_ids=ids, attention_mask=mask, position_ids=places)
+    expected = padded.last_hidden_state[mask.bool()]
+    expected.square().sum().backward()
+    grads = [p.grad.clone() for p in modernbert.parameters()]
+    modernbert.zero_grad()
+    modernbert.set_attn_implementation(PACKED)
+    if checkpointed:
+        _recompute_activations(modernbert)
+        modernbert.train()
+    found = modernbert(
+        input_ids=ids[mask.bool()][None],
+        position_ids=places[mask.bool()][None],
+        lengths=lengths,
+    ).last_hidden_state[0]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    found.square().sum().backward()
+    for parameter, grad in zip(modernbert.parameters(), grads, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "side"), [(None, (-1, -1)), (5, (4, 4))])
+def test_the_cuda_kernel_is_given_borders_and_window(monkeypatch, window, side):
+    from torch.nn.attention import varlen
+
+    seen = {}
+
+    def kernel(query, key, value, cu_q, cu_k, max_q, max_k, **options):
+        seen.update(options, cu=(cu_q.tolist(), cu_k.tolist()), most=(max_q, max_k))
+        assert query.shape == (6, 2, 4)
+        assert key.shape == value.shape == (9, 2, 4)
+        assert cu_q.dtype == torch.int32
+        return query
+
+    # The kernel itself needs a GPU; what it is handed does not.
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    query, key, value = (x[0] for x in qkv())
+    out = attention._varlen(query[:, :6], key, value, [2, 4], [9, 0], 0.5, window)
+    assert torch.equal(out, query[:, :6])
+    assert seen == {
+        "cu": ([0, 2, 6], [0, 9, 9]),
+        "most": (4, 9),
+        "scale": 0.5,
+        "window_size": side,
+    }

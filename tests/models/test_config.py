@@ -4,7 +4,15 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from tabweave.models.config import ARCHITECTURES, ModelConfig, ModelSpec, ScratchConfig
+from tabweave.models.config import (
+    ARCHITECTURES,
+    CUSTOM,
+    CnnConfig,
+    ModelConfig,
+    ModelSpec,
+    NumericEmbeddingConfig,
+    ScratchConfig,
+)
 
 NO_TORCH = """
 import sys, tabweave.models.config
@@ -15,7 +23,7 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_name_gives_its_architecture(name):
-    assert ModelConfig(model_class=name).architecture is ARCHITECTURES[name]
+    assert ModelConfig(model_class=name).architecture == ARCHITECTURES[name]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -49,6 +57,20 @@ def test_the_default_is_text_and_table():
         ("dropout_keep", 1.01),
         ("hidden_common_dim", 0),
         ("pooling", "max"),
+        ("encoder_training", "half"),
+        ("last_k", 0),
+        ("reinit_layers", -1),
+        ("fusion_heads", 0),
+        ("text_encoder", "gpt"),
+        ("fusion", "none"),
+        ("lora", {"rank": 0}),
+        ("lora", {"dropout": 1.0}),
+        ("moe", {"num_experts": 0}),
+        ("moe", {"balance_weight": -0.1}),
+        ("numeric_embedding", {"kind": "spline"}),
+        ("numeric_embedding", {"bins": 1}),
+        ("cnn", {"kernel_size": ()}),
+        ("lstm", {"num_layers": 0}),
         ("model_clas", "bert"),
     ],
 )
@@ -78,3 +100,72 @@ def test_a_description_has_the_fields_of_its_architecture(tiny, name):
     if ARCHITECTURES[name].fields is not None:
         with pytest.raises(ValidationError, match=f"{name}' takes .* text fields"):
             ModelSpec(**other)
+
+
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if n != CUSTOM])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"text_encoder": "bert"},
+        {"fusion": "concat"},
+        {"text_encoder": "lstm", "fusion": "gate"},
+    ],
+)
+def test_parts_belong_to_a_custom_model_alone(name, parts):
+    with pytest.raises(ValidationError) as caught:
+        ModelConfig(model_class=name, **parts)
+    message = str(caught.value)
+    assert f"{' and '.join(parts)} choose the parts of model_class custom" in message
+    assert f"model_class is {name}, which names its parts itself" in message
+
+
+@pytest.mark.parametrize("fusion", [None, "concat", "gate", "moe", "cross_attention"])
+@pytest.mark.parametrize("text", [None, "bert", "cnn", "lstm"])
+def test_a_custom_model_has_the_parts_asked_for(text, fusion):
+    config = ModelConfig(model_class=CUSTOM, text_encoder=text, fusion=fusion)
+    parts = config.architecture
+    assert (parts.text, parts.fusion) == (text or "bert", fusion or "concat")
+    assert (parts.fields, parts.table) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"), [(128, 8), (16, 8), (12, 4), (6, 2), (7, 1), (1, 1)]
+)
+def test_heads_are_as_many_as_divide_the_width(width, heads):
+    assert ModelConfig(hidden_common_dim=width).heads == heads
+
+
+def test_heads_asked_for_must_divide_the_width():
+    assert ModelConfig(hidden_common_dim=12, fusion_heads=3).heads == 3
+    with pytest.raises(
+        ValidationError, match="fusion_heads 5 must divide hidden_common_dim 12"
+    ):
+        ModelConfig(hidden_common_dim=12, fusion_heads=5)
+
+
+@pytest.mark.parametrize("channels", [(4,), (4, 4, 4)])
+def test_every_convolution_has_its_channels(channels):
+    with pytest.raises(
+        ValidationError,
+        match=r"num_channels .* one number for each of the num_layers 2",
+    ):
+        CnnConfig(num_layers=2, num_channels=channels)
+
+
+def test_numbers_are_embedded_by_default():
+    assert ModelConfig().numeric_embedding == NumericEmbeddingConfig(kind="piecewise")
+
+
+def test_a_pooler_that_is_not_there_cannot_start_anew():
+    with pytest.raises(ValidationError, match=r"reinit_pooler .* pooling is mean"):
+        ModelConfig(reinit_pooler=True)
+    assert ModelConfig(reinit_pooler=True, pooling="pooler").reinit_pooler
+
+
+def test_a_description_keeps_its_bins(tiny):
+    edges = ((0.0, 1.0, 2.0), (0.5, 0.75, 3.0))
+    spec = tiny.spec(
+        "tabular", bins=edges, numeric_embedding={"kind": "piecewise", "bins": 2}
+    )
+    assert spec.bins == edges
+    assert ModelSpec(**spec.model_dump(mode="json")) == spec

@@ -11,13 +11,14 @@ from torch.nn import functional
 from models_fixtures import (
     FEATURES,
     FIELDS,
+    KIND_SIZES,
     MAX_SEN_LEN,
     VOCABULARY,
     model_config,
     small_disk,
 )
 from tabweave.errors import ArtifactError, ConfigError
-from tabweave.models.config import ARCHITECTURES
+from tabweave.models.config import ARCHITECTURES, ModelConfig
 from tabweave.models.registry import (
     TextInput,
     build_model,
@@ -189,6 +190,11 @@ DAMAGES = {
         lambda c: c["text"][0]["encoder"].pop("model_type")
     ),
     "an encoder of another width": encoder(hidden_size=64),
+    "an encoder of width 0": encoder(hidden_size=0),
+    "an encoder without heads": encoder(num_attention_heads=0),
+    "an encoder that pads with what is no token": encoder(pad_token_id=9999),
+    "an encoder of images": encoder(model_type="clip"),
+    "an encoder of an unknown precision": encoder(dtype="float99"),
     "an encoder with odd heads": encoder(num_attention_heads=3),
     "an encoder with a text for a width": encoder(hidden_size="wide"),
     "an encoder with an unknown activation": encoder(hidden_act="unheard"),
@@ -224,14 +230,14 @@ def test_an_architecture_takes_its_number_of_fields(name):
     wanted = ARCHITECTURES[name].fields
     for count in range(4):
         fields = [text_input(f"field {n}") for n in range(count)]
-        if wanted in (0, count):
+        if wanted in (0, count) or (wanted is None and count):
             chosen = choose_fields(model_config(name), fields)
             assert chosen == fields[:wanted]
         else:
             with pytest.raises(ConfigError) as caught:
                 choose_fields(model_config(name), fields)
             message = str(caught.value)
-            assert f"{name!r} takes {wanted} text field" in message
+            assert f"{name!r} takes {wanted or 'at least 1'} text field" in message
             assert f"text.fields gives {count}: " in message
             assert all(field.name in message for field in fields)
 
@@ -245,6 +251,15 @@ def test_the_description_has_what_the_architecture_uses(tiny, name):
     for field in spec.text:
         assert (field.max_sen_len, field.max_total_chunks) == (MAX_SEN_LEN, 3)
         assert field.encoder["max_position_embeddings"] == MAX_SEN_LEN
+
+
+def test_a_piecewise_description_without_bins_says_what_it_wants():
+    with pytest.raises(ConfigError, match=r"bins .* quantile_edges"):
+        describe_model(
+            ModelConfig(model_class="tabular"), [], ["num:a", "cat:b"], ["0", "1"]
+        )
+    only = describe_model(ModelConfig(model_class="tabular"), [], ["cat:b"], ["0", "1"])
+    assert only.bins == ()
 
 
 def test_the_table_alone_needs_a_feature():
@@ -310,3 +325,99 @@ def test_an_encoder_that_is_not_there_is_refused(tmp_path):
 def test_one_source_per_field_is_wanted(tiny):
     with pytest.raises(ValueError, match="zip"):
         build_model(tiny.spec("trimodal_bert"), ["scratch"])
+
+
+NUMBERS = {
+    "piecewise": {"kind": "piecewise", "bins": 3},
+    "periodic": {"kind": "periodic", "frequencies": 4},
+}
+BINS = [[-1.0, 0.0, 0.5, 2.0], [-2.0, 0.0, 1.0, 3.0]]
+
+
+@pytest.mark.parametrize("name", ["multimodal_bert", "tabular", "trimodal_cross_attn"])
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_every_way_to_embed_numbers_is_saved(tiny, name, kind, tmp_path):
+    bins = BINS if kind == "piecewise" else ()
+    model = tiny.model(name, bins=bins, numeric_embedding=NUMBERS[kind])
+    batch = tiny.rows(name).batch(BATCH)
+    save_model(model, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert torch.equal(again(batch), model(batch))
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["bins"] == [list(edges) for edges in bins]
+    assert config["model"]["numeric_embedding"]["kind"] == kind
+
+
+def test_a_text_model_has_no_bins(tiny):
+    spec = tiny.spec("bert", bins=BINS, numeric_embedding=NUMBERS["piecewise"])
+    assert spec.bins == ()
+
+
+@pytest.mark.parametrize(
+    "bins", [[], BINS[:1], [*BINS, BINS[0]], [edges[1:] for edges in BINS]]
+)
+def test_a_model_with_other_bins_than_its_numbers_is_refused(tiny, tmp_path, bins):
+    folder = tmp_path / "model"
+    save_model(
+        tiny.model("tabular", bins=BINS, numeric_embedding=NUMBERS["piecewise"]), folder
+    )
+    change_config(lambda config: config.update(bins=bins))(folder)
+    with pytest.raises(ArtifactError, match=r"(?s)does not hold a whole model.*=train"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "gate", "moe", "cross_attention"])
+@pytest.mark.parametrize("text", ["bert", "cnn", "lstm"])
+def test_a_model_of_any_parts_is_saved(tiny, text, fusion, tmp_path):
+    model = tiny.model("custom", text_encoder=text, fusion=fusion)
+    batch = tiny.rows("custom").batch(BATCH)
+    save_model(model, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert again.spec.model.architecture.text == text
+    assert torch.equal(again(batch), model(batch))
+
+
+@pytest.mark.parametrize("features", [FEATURES[:2], FEATURES[2:3], ()])
+@pytest.mark.parametrize("name", [n for n, a in ARCHITECTURES.items() if a.fields != 0])
+def test_a_model_of_few_columns_is_saved(tiny, name, features, tmp_path):
+    model = tiny.model(name, features=features)
+    places = [FEATURES.index(column) for column in features]
+    batch = tiny.rows(name).batch(BATCH)
+    batch = replace(batch, features=batch.features[:, places])
+    save_model(model, tmp_path / "model")
+    assert torch.equal(load_model(tmp_path / "model")(batch), model(batch))
+
+
+@pytest.mark.parametrize("kind", KIND_SIZES)
+def test_every_kind_of_encoder_loads_without_its_folder(
+    tiny, encoder_folder, kind, tmp_path
+):
+    folder = tmp_path / "pretrained"
+    shutil.copytree(encoder_folder(kind), folder)
+    for pooling in ("mean", "pooler"):
+        spec = tiny.spec("multimodal_bert", encoder=str(folder), pooling=pooling)
+        model = build_model(spec, [str(folder)]).eval()
+        save_model(model, tmp_path / pooling)
+    shutil.rmtree(folder)
+    again = load_model(tmp_path / "pooler")
+    batch = tiny.rows("multimodal_bert").batch(BATCH)
+    assert torch.equal(again(batch), model(batch))
+    assert not torch.equal(load_model(tmp_path / "mean")(batch), model(batch))
+
+
+def test_small_encoders_start_from_the_words_of_a_pretrained_one(tiny, pretrained):
+    words = read_weights(pretrained)["embeddings.word_embeddings.weight"]
+    for name in ("cnn", "lstm", "multimodal_cnn"):
+        spec = tiny.spec(name, encoder=str(pretrained))
+        model = build_model(spec, [str(pretrained)])
+        assert torch.equal(model.text_encoders[0].embeddings.weight, words)
+        assert not torch.equal(
+            build_model(spec).text_encoders[0].embeddings.weight, words
+        )
+
+
+def test_what_an_encoder_cannot_do_is_refused_by_the_description(tiny):
+    with pytest.raises(ConfigError, match="only a transformer can do"):
+        tiny.spec("lstm", encoder_training="frozen")
+    with pytest.raises(ConfigError, match="starts from nothing"):
+        tiny.spec("bert", encoder_training="lora")

@@ -9,8 +9,11 @@ from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from tabweave.batches import ShuffledBatches, SortedBatches, as_is
+from tabweave.batches import as_is
 from tabweave.evaluation.metrics import MetricResult
+from tabweave.sampling import SortedBatches
+from tabweave.training.engine import epoch_batches
+from tabweave.training.epochs import Epochs
 from tabweave.training.module import TrainingModule
 
 
@@ -82,15 +85,20 @@ def fit(tiny, tmp_path):
         before=None,
         after=None,
         weights=None,
+        prepare=None,
         callbacks=(),
         **training,
     ):
         plan = tiny.plan(model_class, tmp_path, **training)
         model = tiny.model(model_class)
+        if prepare:
+            prepare(model)
         config = plan.config
         rates = [config.encoder_rate(scratch=True)] * len(model.text_encoders)
-        module = TrainingModule(model, config, rates, weights, plan.metric)
-        batches = ShuffledBatches(len(plan.train), config.batch_size, config.seed)
+        batches = epoch_batches(plan.train, config)
+        row_weights = None if weights is None else weights.numpy()[plan.train.labels]
+        epochs = Epochs(batches, config, row_weights)
+        module = TrainingModule(model, rates, weights, plan.metric, epochs)
         order = SortedBatches(plan.val.token_counts(), 7)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
@@ -99,6 +107,7 @@ def fit(tiny, tmp_path):
                 accelerator="cpu",
                 max_epochs=config.max_epochs,
                 gradient_clip_val=config.gradient_clip_val or None,
+                accumulate_grad_batches=config.accumulate_grad_batches,
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,

@@ -139,6 +139,23 @@ def test_only_checkpoints_that_a_run_writes_are_its_own(tmp_path):
     }
 
 
+@pytest.mark.parametrize("way", ["link", "relative"])
+def test_own_checkpoints_are_named_as_lightning_names_them(tmp_path, monkeypatch, way):
+    real = tmp_path / "real"
+    real.mkdir()
+    folder = tmp_path / "link"
+    folder.symlink_to(real)
+    if way == "relative":
+        monkeypatch.chdir(tmp_path)
+        folder = Path("real")
+    (real / "last.ckpt").write_text("old")
+    (path,) = own_checkpoints(folder)
+    best, _ = checkpoint_callbacks(folder, "val/score", "max")
+    assert path == Path(best.dirpath) / "last.ckpt"
+    WholeFileCheckpointIO([path]).save_checkpoint(STATE, path)
+    assert list(model_weights(folder / "last.ckpt")) == ["a"]
+
+
 def test_an_earlier_run_s_checkpoints_go_when_the_first_new_one_is_there(tmp_path):
     old = tmp_path / "epoch=0-step=3.ckpt"
     same = tmp_path / "last.ckpt"
@@ -165,3 +182,5 @@ def test_the_best_one_and_the_last_one_are_kept(tmp_path, mode):
     assert Path(best.format_checkpoint_name(made)).name == "epoch=2-step=40.ckpt"
     assert Path(last.format_checkpoint_name(made)).name == "last.ckpt"
     assert best.state_key != last.state_key
+    best, last = checkpoint_callbacks(tmp_path, "val/score", mode, 3)
+    assert (best.save_top_k, last.save_top_k) == (3, 1)

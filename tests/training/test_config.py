@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tabweave.training.config import TrainingConfig
+from tabweave.evaluation.config import METRICS
+from tabweave.training.config import TrainingConfig, lower_is_better
 
 NO_TORCH = """
 import sys, tabweave.training.config
@@ -46,10 +47,66 @@ def test_a_share_of_an_epoch_is_always_checked(interval, batches):
     assert 1 <= between <= batches
 
 
+@pytest.mark.parametrize(
+    ("interval", "batches", "expected"),
+    [
+        (0.5, 1, 1),
+        (0.5, 2, 2),
+        (0.5, 3, 3),
+        (0.5, 10, 6),  # 5 would cut the second step of three batches
+        (0.1, 10, 3),
+        (1, 10, 10),
+        (6, 10, 6),
+    ],
+)
+def test_a_check_comes_between_two_accumulated_steps(interval, batches, expected):
+    config = TrainingConfig(val_check_interval=interval, accumulate_grad_batches=3)
+    assert config.batches_between_checks(batches) == expected
+
+
+def test_an_interval_in_batches_that_cuts_a_step_is_refused():
+    with pytest.raises(
+        ValidationError, match="5 counts batches and must be a multiple"
+    ):
+        TrainingConfig(val_check_interval=5, accumulate_grad_batches=3)
+
+
+@pytest.mark.parametrize("batching", ["padded", "bucketed"])
+def test_a_token_budget_beside_padding_is_refused(batching):
+    with pytest.raises(ValidationError, match="100 counts tokens without padding"):
+        TrainingConfig(batching=batching, max_tokens_per_batch=100)
+    assert TrainingConfig(batching=batching).max_tokens_per_batch is None
+    assert TrainingConfig(max_tokens_per_batch=100).batching == "packed"
+
+
+def test_a_decay_by_epoch_beside_a_scheduler_is_refused():
+    for lr_decay in (0.0, 0.05):
+        with pytest.raises(ValidationError, match="set run_scheduler to false"):
+            TrainingConfig(lr_decay=lr_decay)
+        config = TrainingConfig(lr_decay=lr_decay, run_scheduler=False)
+        assert config.lr_decay == lr_decay
+    assert TrainingConfig().lr_decay is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"),
+    [
+        ("val/loss", True),
+        *((f"val/{name}", False) for name in METRICS),
+        ("val/average_precision/loss", False),  # a class of that name
+        ("val/closs", False),
+    ],
+)
+def test_a_loss_is_better_when_smaller_and_a_metric_when_larger(metric, lower):
+    assert lower_is_better(metric) == lower
+
+
 @pytest.mark.parametrize("interval", [1.5, 2.25, 1.0000001])
 def test_more_than_one_epoch_must_be_whole_batches(interval):
-    with pytest.raises(ValidationError, match="counts batches and must be a whole"):
+    with pytest.raises(ValidationError, match="must be a whole number") as caught:
         TrainingConfig(val_check_interval=interval)
+    # More than the batches of one epoch is refused later: nothing may suggest it.
+    assert "several epochs" not in str(caught.value)
 
 
 @given(st.integers(1, 9), st.integers(1, 300), st.floats(0.01, 1))
@@ -92,6 +149,19 @@ def test_the_rate_of_an_encoder_depends_on_where_it_starts():
     ("field", "value"),
     [
         ("batch_size", 0),
+        ("max_tokens_per_batch", 0),
+        ("accumulate_grad_batches", 0),
+        ("batching", "sorted"),
+        ("max_steps", 0),
+        ("optimizer", "adamw"),
+        ("layer_decay", 0),
+        ("layer_decay", 1.1),
+        ("momentum", 1),
+        ("lr_decay", 1),
+        ("loss", "hinge"),
+        ("focal_gamma", -1),
+        ("ema_decay", 1),
+        ("save_top_k", 0),
         ("max_epochs", 0),
         ("lr", 0),
         ("head_lr", -1e-3),

@@ -5,84 +5,6 @@ import pytest
 import torch
 
 from tabweave.errors import TrainingError
-from tabweave.training.config import TrainingConfig
-from tabweave.training.module import class_weights, parameter_groups
-
-
-def groups_by_parameter(model, config, rates):
-    groups = parameter_groups(model, config, rates)
-    names = {id(p): name for name, p in model.named_parameters()}
-    found = [
-        (names[id(p)], (group["lr"], group["weight_decay"]))
-        for group in groups
-        for p in group["params"]
-    ]
-    assert len(found) == len(dict(found)) == len(names)  # each exactly once
-    return dict(found)
-
-
-def test_biases_norms_and_missing_vectors_do_not_decay(tiny):
-    config = TrainingConfig(weight_decay=0.3)
-    found = groups_by_parameter(tiny.model("trimodal_bert"), config, [1.0, 2.0])
-    for name, (_, decay) in found.items():
-        free = name.endswith(("bias", ".missing")) or "LayerNorm" in name
-        assert decay == (0.0 if free else 0.3), name
-    decaying = {name for name, (_, decay) in found.items() if decay}
-    assert "head.weight" in decaying
-    assert "text.0.encoder.embeddings.word_embeddings.weight" in decaying
-
-
-def test_every_encoder_has_its_rate_and_all_else_the_head_s(tiny):
-    config = TrainingConfig(head_lr=0.5)
-    found = groups_by_parameter(tiny.model("trimodal_bert"), config, [1.0, 2.0])
-    for name, (rate, _) in found.items():
-        prefix = name[: len("text.0.encoder.")]
-        wanted = {"text.0.encoder.": 1.0, "text.1.encoder.": 2.0}.get(prefix, 0.5)
-        assert rate == wanted, name
-    assert {rate for rate, _ in found.values()} == {0.5, 1.0, 2.0}
-
-
-def test_equal_settings_share_a_group(tiny):
-    model = tiny.model("trimodal_bert")
-    config = TrainingConfig(head_lr=1.0, weight_decay=0)
-    assert len(parameter_groups(model, config, [1.0, 1.0])) == 1
-    config = TrainingConfig(head_lr=1.0, weight_decay=0.1)
-    assert len(parameter_groups(model, config, [1.0, 1.0])) == 2
-
-
-def test_a_frozen_parameter_is_in_no_group(tiny):
-    model = tiny.model("tabular")
-    model.head.weight.requires_grad_(False)
-    groups = parameter_groups(model, TrainingConfig(), [])
-    trained = {id(p) for group in groups for p in group["params"]}
-    assert id(model.head.weight) not in trained
-    assert id(model.head.bias) in trained
-
-
-def test_no_weights_by_default():
-    assert class_weights(TrainingConfig(), np.array([1, 99])) is None
-
-
-def test_balanced_weights_give_every_class_the_same_say():
-    counts = np.array([10, 30, 60])
-    weights = class_weights(TrainingConfig(class_weights="balanced"), counts)
-    torch.testing.assert_close(weights, torch.tensor([100 / 30, 100 / 90, 100 / 180]))
-    np.testing.assert_allclose(weights.numpy() * counts, 100 / 3, rtol=1e-6)
-
-
-def test_balancing_an_absent_class_is_refused():
-    config = TrainingConfig(class_weights="balanced")
-    with pytest.raises(TrainingError, match=r"every class in train.*\[3, 0\]"):
-        class_weights(config, np.array([3, 0]))
-
-
-def test_weights_are_taken_as_given_or_refused():
-    config = TrainingConfig(class_weights=(1, 10))
-    assert class_weights(config, np.array([3, 0])).tolist() == [1, 10]
-    with pytest.raises(
-        TrainingError, match=r"must match num_classes: .* 2 entries, .* 3 classes"
-    ):
-        class_weights(config, np.array([3, 0, 1]))
 
 
 def loss_by_hand(model, batch, weights):
@@ -200,6 +122,85 @@ def test_the_optimizer_is_fused_adamw_with_the_epsilon_asked_for(fit):
     assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.defaults["fused"]
     assert optimizer.defaults["eps"] == 3e-7
+
+
+def weights_after(fit, **training):
+    """Weights after training without dropout: nothing but the batches may differ."""
+
+    def before(module, batch):
+        module.model.eval()
+
+    _, module = fit(before=before, max_epochs=1, **training)
+    return module.model.state_dict()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 4.0])])
+@pytest.mark.parametrize(
+    ("small", "accumulate", "large"),
+    [
+        (16, 2, 32),  # the last step has one batch of two
+        (10, 5, 48),  # the last batch has 8 rows of 10
+    ],
+)
+def test_accumulated_batches_step_like_one_large_batch(
+    fit, optimizer, loss, weights, small, accumulate, large
+):
+    given = {
+        "optimizer": optimizer,
+        "loss": loss,
+        "weights": weights,
+        "warmup_steps": 0,
+        "adam_epsilon": 1e-3,  # Adam of a gradient near 0 is a sign: rounding decides
+        "val_check_interval": 1,
+    }
+    at_once = weights_after(fit, batch_size=large, **given)
+    bit_by_bit = weights_after(
+        fit, batch_size=small, accumulate_grad_batches=accumulate, **given
+    )
+    for name, value in at_once.items():
+        torch.testing.assert_close(bit_by_bit[name], value, rtol=0, atol=1e-6)
+
+
+def test_the_balance_of_experts_is_trained_and_logged_but_not_counted(fit):
+    losses, balances = [], []
+
+    def after(module, batch, outputs):
+        losses.append((float(outputs["loss"]), float(outputs["mean"])))
+        balances.append(float(module.trainer.callback_metrics["train/auxiliary_loss"]))
+
+    trainer, _ = fit(
+        "multimodal_moe", prepare=lambda model: model.train(), after=after, max_epochs=1
+    )
+    assert all(balance > 0 for balance in balances)
+    extra = [total - mean for total, mean in losses]
+    assert extra == pytest.approx(balances, abs=1e-6)
+    assert float(trainer.callback_metrics["train/loss"]) == losses[-1][1]
+
+
+def test_a_model_without_an_encoder_to_train_leaves_it_as_it_is(fit):
+    frozen = {}
+
+    def before(module, batch):
+        if not frozen:
+            frozen.update(
+                {
+                    name: value.clone()
+                    for name, value in module.model.text[0].encoder.state_dict().items()
+                }
+            )
+
+    def freeze(model):
+        for layer in model.text_encoders[0].layers():
+            for parameter in layer:
+                parameter.requires_grad_(False)
+
+    _, module = fit(before=before, prepare=freeze, max_epochs=1, optimizer="SGD")
+    for name, value in module.model.text[0].encoder.state_dict().items():
+        assert torch.equal(value, frozen[name])
+    names = {group["name"] for group in module.optimizers().param_groups}
+    assert names == {"head"}
 
 
 def test_class_weights_are_no_part_of_a_checkpoint(fit):

@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from models_fixtures import (
     write_features,
 )
 from tabweave.errors import ArtifactError, ConfigError, TrainingError
+from tabweave.evaluation.config import validation_metrics
 from tabweave.models.config import ARCHITECTURES
 from tabweave.tables import ArrowFile, write_arrow
 from tabweave.training.config import TrainingConfig
@@ -66,16 +68,17 @@ def test_every_field_says_what_a_model_must_know(tmp_path, pretrained):
     assert layers == [2, 1]
 
 
-def plan_of(tokens, features, name="multimodal_bert"):
+def plan_of(tokens, features, name="multimodal_bert", training=None, **given):
     return make_plan(
         tokens=tokens,
         features=features,
         classes=("no", "yes"),
-        model=model_config(name),
-        training=TrainingConfig(),
+        model=model_config(name, **given.pop("model", {})),
+        training=TrainingConfig(**(training or {})),
         metric=None,
-        checkpoints=None,
-        log_folder=None,
+        checkpoints=Path("run/checkpoints"),
+        log_folder=Path("run/events"),
+        **given,
     )
 
 
@@ -153,3 +156,42 @@ def test_other_features_in_val_than_in_train_are_refused(tiny, tmp_path, names):
     other = write_features(tmp_path / "f.arrow", values, [0, 1, 0, 1], names)
     with pytest.raises(TrainingError, match=r"train has the features .* but val has"):
         plan_of((tokens, tokens), (features, other))
+
+
+def test_a_metric_that_no_validation_gives_is_refused_before_training(tiny):
+    tokens, features = tiny.files(fields=1)
+    names = validation_metrics(("no", "yes"))
+
+    def plan(metric, metric_names=names):
+        training = {"early_stop_metric": metric}
+        files = ((tokens, tokens), (features, features))
+        return plan_of(*files, training=training, metric_names=metric_names)
+
+    for metric in ("val/loss", "val/auroc", "val/average_precision/yes"):
+        assert plan(metric).config.early_stop_metric == metric
+    with pytest.raises(ConfigError, match=r"'val/auc', .* mean 'val/auroc'\? Known: "):
+        plan("val/auc")
+    with pytest.raises(ConfigError, match=r"Known: 'val/loss', .*_precision/yes'\.$"):
+        plan("val/average_precision/maybe")
+    # Whoever brings a metric of their own need not list its names.
+    assert plan("val/own", metric_names=None).config.early_stop_metric == "val/own"
+
+
+def test_row_vectors_lie_beside_the_checkpoints_or_where_they_are_told_to(tiny):
+    tokens, features = tiny.files(fields=1)
+    files = ((tokens, tokens), (features, features))
+    assert plan_of(*files).vectors == Path("run/row_vectors")
+    assert plan_of(*files, vectors=Path("there")).vectors == Path("there")
+
+
+def test_the_bins_of_numeric_features_come_from_train(tiny):
+    train = tiny.files(fields=1)
+    other = tiny.files(fields=1, rows=24, seed=3)
+    files = ((train[0], other[0]), (train[1], other[1]))
+    model = {"numeric_embedding": {"kind": "piecewise", "bins": 3}}
+    found = plan_of(*files, model=model).spec.bins
+    table = train[1].open()
+    for edges, name in zip(found, ("num:amount", "num:age"), strict=True):
+        wanted = np.quantile(table[name].to_numpy(), [0, 1 / 3, 2 / 3, 1])
+        np.testing.assert_allclose(edges, wanted, rtol=1e-6)
+    assert plan_of(*files).spec.bins == ()

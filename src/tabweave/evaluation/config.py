@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, model_validator
@@ -11,6 +12,7 @@ from tabweave.schema import Parameters
 MetricName = Literal[
     "auroc", "average_precision", "f1_score", "precision", "recall", "accuracy"
 ]
+Precision = Literal["fp32", "bf16"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
 DECISIVE = ("val/loss", *(f"val/{name}" for name in METRICS))
 """What may pick the best checkpoint, beside ``val/average_precision/<class>``."""
@@ -21,11 +23,18 @@ def is_decisive(metric: str) -> bool:
     return metric in DECISIVE or metric.startswith("val/average_precision/")
 
 
+def validation_metrics(classes: Sequence[str]) -> tuple[str, ...]:
+    """Every metric that a validation logs."""
+    return (*DECISIVE, *(f"val/average_precision/{label}" for label in classes))
+
+
 class EvaluationConfig(Parameters):
     """Which metrics are computed, against which baselines, with which intervals."""
 
     metrics: tuple[MetricName, ...] = Field(METRICS, min_length=1)
     """Metrics to compute; average precision per class is always computed."""
+    precision: Precision = "fp32"
+    """Arithmetic of the predictions; bf16 is faster and moves the third digit."""
     baselines: bool = True
     """Whether simple baselines are fitted on the same rows and reported beside."""
     baseline_max_rows: PositiveInt = 50_000

@@ -84,6 +84,7 @@ class _Judge:
             name = f"{self.split}/{metric}"
             out[name] = {
                 "n": len(self.labels),
+                "arithmetic": self.config.precision,
                 "reason": result.reasons.get(name),
                 "value": result.values[name],
                 "interval": asdict(

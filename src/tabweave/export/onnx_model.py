@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.export import Dim
 
-from tabweave.batches import Batch, Rows, pad
+from tabweave.batches import Batch, PackedText, Rows, pad
 from tabweave.errors import ExportError, shorten
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
 from tabweave.export.parity_rows import parity_rows
@@ -57,6 +57,7 @@ def padded_inputs(batch: Batch, spec: ModelSpec) -> list[torch.Tensor]:
     """Ids and mask per text field, then the features, as the graph takes them."""
     inputs: list[torch.Tensor] = []
     for text, field in zip(batch.texts, spec.text, strict=True):
+        assert isinstance(text, PackedText)  # row vectors are for training alone
         inputs.extend(pad(text, field.pad_id))
     return [*inputs, batch.features] if spec.features else inputs
 
@@ -114,6 +115,8 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
     failures: list[str] = []
     cause: Exception | None = None
     for opset in OPSETS:
+        if model.spec.model.architecture.text == "lstm":
+            _forget_traced_lstm()
         try:
             with _quiet():
                 program = torch.onnx.export(
@@ -137,6 +140,15 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
             continue
         return opset
     raise ExportError(f"{FAILED}. " + " | ".join(failures)) from cause
+
+
+def _forget_traced_lstm() -> None:
+    """Lets the exporter see an LSTM as new.
+
+    It swaps in a loop over any number of steps, but a kernel that an earlier export left
+    in the operator's cache would unroll the steps of the sample instead.
+    """
+    torch.ops.aten.lstm.input._dispatch_cache.clear()
 
 
 def check_onnx_file(path: Path) -> None:

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from tabweave.batches import Batch
-from tabweave.models.config import FusionKind, ModelSpec, TextKind
-from tabweave.models.fusion import ConcatFusion
-from tabweave.models.tabular_encoder import TabularEncoder
-from tabweave.models.text_encoders import BertTextEncoder
+from tabweave.models.cnn_encoder import CnnEncoder
+from tabweave.models.config import (
+    FusionKind,
+    ModelConfig,
+    ModelSpec,
+    TextFieldSpec,
+    TextKind,
+)
+from tabweave.models.fusion import (
+    ConcatFusion,
+    CrossAttentionFusion,
+    Fusion,
+    GateFusion,
+    MixtureOfExperts,
+    Parts,
+    Widths,
+)
+from tabweave.models.lstm_encoder import LstmEncoder
+from tabweave.models.tabular_encoder import NumericEmbedding, TabularEncoder
+from tabweave.models.text_encoder import EncodedText, Layout, TextEncoder
+from tabweave.models.transformer_encoder import TransformerEncoder
 
-TEXT_ENCODERS: dict[TextKind, type[BertTextEncoder]] = {"bert": BertTextEncoder}
-FUSIONS: dict[FusionKind, type[ConcatFusion]] = {
-    "concat": ConcatFusion,
+TEXT_ENCODERS: dict[TextKind, Callable[[TextFieldSpec, ModelConfig], TextEncoder]] = {
+    "bert": lambda field, model: TransformerEncoder(field.encoder, model.pooling),
+    "cnn": lambda field, model: CnnEncoder(field.encoder, model.cnn),
+    "lstm": lambda field, model: LstmEncoder(field.encoder, model.lstm),
+}
+FUSIONS: dict[FusionKind, Callable[[Widths, ModelConfig], Fusion]] = {
     # A single vector goes through the same hidden layer.
     "none": ConcatFusion,
+    "concat": ConcatFusion,
+    "gate": GateFusion,
+    "moe": MixtureOfExperts,
+    "cross_attention": CrossAttentionFusion,
 }
 
 
@@ -32,36 +57,50 @@ class Classifier(nn.Module):
         super().__init__()
         self.spec = spec
         config, parts = spec.model, spec.model.architecture
-        dropout = 1 - config.dropout_keep
         encoder = TEXT_ENCODERS.get(parts.text)
         self.text = nn.ModuleList(
-            encoder(field.encoder, config.pooling) for field in spec.text if encoder
+            encoder(field, config) for field in spec.text if encoder
         )
-        self.table = (
-            TabularEncoder(len(spec.features), config.hidden_common_dim, dropout)
-            if parts.table and spec.features
-            else None
+        self.table = None
+        if parts.table and spec.features:
+            self.table = TabularEncoder(
+                NumericEmbedding(spec.features, config.numeric_embedding, spec.bins),
+                config.hidden_common_dim,
+                1 - config.dropout_keep,
+            )
+        widths = Widths(
+            texts=tuple(encoder.width for encoder in self.text_encoders),
+            table=None if self.table is None else self.table.width,
+            features=0 if self.table is None else len(spec.features),
         )
-        widths = [encoder.width for encoder in self.text_encoders]
-        widths += [self.table.width] if self.table is not None else []
-        fusion = FUSIONS[parts.fusion]
-        self.fusion = fusion(widths, config.hidden_common_dim, dropout)
+        self.fusion = FUSIONS[parts.fusion](widths, config)
         self.head = nn.Linear(self.fusion.width, len(spec.classes))
 
     @property
-    def text_encoders(self) -> list[BertTextEncoder]:
+    def text_encoders(self) -> list[TextEncoder]:
         """The text encoders, one per field."""
-        return [cast("BertTextEncoder", encoder) for encoder in self.text]
+        return [cast("TextEncoder", encoder) for encoder in self.text]
 
     @property
     def vocabularies(self) -> list[int]:
         """Vocabulary size of every text field."""
         return [encoder.vocabulary_size for encoder in self.text_encoders]
 
-    def _logits(self, vectors: list[Tensor], features: Tensor) -> Tensor:
-        if self.table is not None:
-            vectors = [*vectors, self.table(features)]
-        return self.head(self.fusion(vectors))
+    @property
+    def auxiliary_loss(self) -> Tensor | None:
+        """What the last forward pass in training adds to the loss."""
+        return self.fusion.auxiliary_loss
+
+    def set_layout(self, layout: Layout) -> Self:
+        """Lets the text encoders compute over packed or over padded chunks."""
+        for encoder in self.text_encoders:
+            encoder.set_layout(layout)
+        return self
+
+    def logits(self, texts: list[EncodedText], features: Tensor) -> Tensor:
+        """Logits of encoded texts and features [B, F] -> [B, classes]."""
+        table = None if self.table is None else self.table(features)
+        return self.head(self.fusion(Parts(texts, table, features)))
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of packed rows.
@@ -69,11 +108,12 @@ class Classifier(nn.Module):
         Shape:
             B rows -> [B, classes].
         """
-        vectors = [
-            encoder(text)
+        reads = self.fusion.reads_states
+        texts = [
+            encoder(text, with_states=reads)
             for encoder, text in zip(self.text_encoders, batch.texts, strict=True)
         ]
-        return self._logits(vectors, batch.features)
+        return self.logits(texts, batch.features)
 
 
 class PaddedClassifier(nn.Module):
@@ -91,12 +131,12 @@ class PaddedClassifier(nn.Module):
             ids and mask [B, C, S] per text field, then features [B, F] when the model
             uses the table -> [B, classes].
         """
-        texts = inputs[: 2 * len(self.text)]
-        vectors = [
-            encoder(ids, mask)
+        count = 2 * len(self.text)
+        reads = self.model.fusion.reads_states
+        texts = [
+            encoder(ids, mask, with_states=reads)
             for encoder, ids, mask in zip(
-                self.text, texts[::2], texts[1::2], strict=True
+                self.text, inputs[:count:2], inputs[1:count:2], strict=True
             )
         ]
-        features = inputs[-1]
-        return torch.softmax(self.model._logits(vectors, features), dim=-1)
+        return torch.softmax(self.model.logits(texts, inputs[-1]), dim=-1)

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from tabweave.artifacts import read_json, replacing_folder, write_json
 from tabweave.errors import ArtifactError, ConfigError
+from tabweave.models.adaptation import adapt, check_adaptation, merge_adapters
 from tabweave.models.classifier import Classifier
 from tabweave.models.config import ModelConfig, ModelSpec, TextFieldSpec
-from tabweave.models.text_encoders import (
+from tabweave.models.encoder_config import (
     pretrained_encoder_config,
     scratch_encoder_config,
 )
+from tabweave.models.tabular_encoder import NUMERIC
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -44,11 +46,12 @@ def choose_fields(config: ModelConfig, fields: Sequence[TextInput]) -> list[Text
     wanted = config.architecture.fields
     if wanted == 0:
         return []
-    if wanted is not None and len(fields) != wanted:
+    if len(fields) != (wanted or max(1, len(fields))):
         names = [field.name for field in fields]
         raise ConfigError(
-            f"model.model_class {config.model_class!r} takes {wanted} text field"
-            f"{'s' if wanted > 1 else ''}, but text.fields gives {len(fields)}: {names}. "
+            f"model.model_class {config.model_class!r} takes {wanted or 'at least 1'} text "
+            f"field{'' if wanted == 1 else 's'}, but text.fields gives {len(fields)}: "
+            f"{names}. "
             "List the fields you want under text.fields (several columns can be joined "
             "into one field), or choose another model_class."
         )
@@ -60,8 +63,16 @@ def describe_model(
     fields: Sequence[TextInput],
     features: Sequence[str],
     classes: Sequence[str],
+    bins: Sequence[Sequence[float]] = (),
 ) -> ModelSpec:
     """The full description of the model that the parameters ask for.
+
+    Args:
+        config: The architecture and its sizes.
+        fields: The text fields there are.
+        features: Names of the table's features, in order.
+        classes: The classes, in order.
+        bins: Edges of the bins of every numeric feature, for a piecewise embedding.
 
     Raises:
         ConfigError: The parts do not fit together, or an encoder cannot be found.
@@ -73,6 +84,15 @@ def describe_model(
             "no categorical or numeric column. Name some under data, or choose another "
             "model_class."
         )
+    numeric = [name for name in features if name.startswith(NUMERIC)]
+    wants_bins = parts.table and config.numeric_embedding.kind == "piecewise"
+    if wants_bins and numeric and not bins:
+        raise ConfigError(
+            f"model.numeric_embedding piecewise needs bins for {len(numeric)} numeric "
+            "features: give those of quantile_edges over the train split, or take kind "
+            "linear or periodic."
+        )
+    chosen = choose_fields(config, fields)
     text = tuple(
         TextFieldSpec(
             name=field.name,
@@ -81,14 +101,17 @@ def describe_model(
             pad_id=field.pad_id,
             encoder=_encoder_config(config, field),
         )
-        for field in choose_fields(config, fields)
+        for field in chosen
     )
-    return ModelSpec(
+    spec = ModelSpec(
         model=config,
         text=text,
         features=tuple(features) if parts.table else (),
         classes=tuple(classes),
+        bins=tuple(tuple(edges) for edges in bins) if parts.table else (),
     )
+    check_adaptation(spec, tuple(field.encoder for field in chosen))
+    return spec
 
 
 def _encoder_config(config: ModelConfig, field: TextInput) -> dict[str, object]:
@@ -107,7 +130,7 @@ def _encoder_config(config: ModelConfig, field: TextInput) -> dict[str, object]:
 
 
 def build_model(spec: ModelSpec, encoders: Sequence[str] | None = None) -> Classifier:
-    """A new model; with `encoders`, its text encoders take pretrained weights.
+    """A new model to train; with `encoders`, its text encoders take pretrained weights.
 
     Args:
         spec: The description.
@@ -121,11 +144,16 @@ def build_model(spec: ModelSpec, encoders: Sequence[str] | None = None) -> Class
     for encoder, source in zip(model.text_encoders, sources, strict=True):
         if source != "scratch":
             encoder.load_pretrained(source)
+        adapt(encoder, spec.model, pretrained=source != "scratch")
     return model
 
 
 def save_model(model: Classifier, folder: Path) -> None:
-    """Writes ``model.safetensors`` and ``config.json``, both or none."""
+    """Writes ``model.safetensors`` and ``config.json``, both or none.
+
+    Low-rank adapters are merged into the model first.
+    """
+    merge_adapters(model)
     weights = {
         name: value.detach().cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -159,6 +187,9 @@ def load_model(folder: Path) -> Classifier:
         KeyError,
         OSError,
         RuntimeError,
+        AssertionError,
+        AttributeError,
+        ZeroDivisionError,
         SafetensorError,
         StrictDataclassError,
     ) as error:

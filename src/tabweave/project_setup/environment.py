@@ -20,6 +20,7 @@ ARTIFACT_FOLDERS = (
     "checkpoints",
     "model",
     "predictions",
+    "row_vectors",
     "tensorboard",
     "tensorboard_eval",
     "tokenizer",

@@ -47,8 +47,12 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
 
 
 def own_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder that an earlier run wrote; other files are a user's."""
-    return [path for path in folder.glob("*.ckpt") if OWN_NAME.fullmatch(path.name)]
+    """The checkpoints in a folder that an earlier run wrote; other files are a user's.
+
+    Lightning writes below the folder that links lead to: the paths are given likewise.
+    """
+    found = folder.resolve().glob("*.ckpt")
+    return [path for path in found if OWN_NAME.fullmatch(path.name)]
 
 
 def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
@@ -62,15 +66,15 @@ def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
 
 
 def checkpoint_callbacks(
-    folder: Path, metric: str, mode: str
+    folder: Path, metric: str, mode: str, save_top_k: int = 1
 ) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Two callbacks: one keeps the best validation by `metric`, one the last."""
+    """Two callbacks: one keeps the best validations by `metric`, one the last."""
     best = ModelCheckpoint(
         dirpath=folder,
         filename="{epoch}-{step}",
         monitor=metric,
         mode=mode,
-        save_top_k=1,
+        save_top_k=save_top_k,
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )

@@ -20,35 +20,73 @@ from tabweave.schema import Parameters
 SCRATCH_RATE, PRETRAINED_RATE = 5e-4, 1e-4
 
 
+LOWER_IS_BETTER = ("val/loss",)
+"""Of what a validation gives, the values that are better when smaller."""
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of a metric is the better one.
+
+    Example:
+        >>> lower_is_better("val/loss"), lower_is_better("val/average_precision/loss")
+        (True, False)
+    """
+    return metric in LOWER_IS_BETTER
+
+
 class TrainingConfig(Parameters):
     """Parameter group ``training``: optimizer, schedule, stopping and precision."""
 
     batch_size: PositiveInt = 32
-    """Rows per step."""
+    """Rows of a batch at most."""
+    max_tokens_per_batch: PositiveInt | None = None
+    """Tokens of a batch at most; a longer row is a batch of its own; None has no limit."""
+    accumulate_grad_batches: PositiveInt = 1
+    """Batches per step of the optimizer; their rows weigh alike, as in one large batch."""
+    batching: Literal["packed", "padded", "bucketed"] = "packed"
+    """Layout of text: no padding, padded, or padded in batches of similar length."""
     max_epochs: PositiveInt = 3
     """Passes over the train split at most."""
+    max_steps: PositiveInt | None = None
+    """Steps of the optimizer at most; the last one is validated; None has no limit."""
+    optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    """Kind of optimizer."""
     lr: PositiveFloat | None = None
     """Learning rate of the text encoders; None takes 1e-4, or 5e-4 from scratch."""
     head_lr: PositiveFloat = 3e-3
     """Learning rate of everything else: table encoder, fusion and head."""
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    """Learning rate of an encoder layer by that of the layer above; None: all alike."""
     weight_decay: NonNegativeFloat = 0.01
-    """AdamW weight decay; biases and norms have none."""
+    """Weight decay (Adam, SGD: L2 penalty); biases, norms, learned vectors have none."""
     adam_epsilon: PositiveFloat = 1e-8
-    """Epsilon of AdamW."""
+    """Epsilon of Adam and AdamW."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD."""
     run_scheduler: bool = True
-    """Linear decay to 0 after the warm-up; False keeps the rate constant."""
+    """Linear decay to 0 after the warm-up; False keeps the rate, but for lr_decay."""
+    lr_decay: float | None = Field(None, ge=0, lt=1)
+    """Rate lost per epoch, as a fraction, without a scheduler; None loses none."""
     warmup_steps: NonNegativeInt | None = None
     """Steps of linear warm-up; None takes warmup_fraction of all steps."""
     warmup_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of all steps that warm up, when warmup_steps is not set."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Training loss; focal cares less about rows that are already right."""
+    focal_gamma: NonNegativeFloat = 2.0
+    """Exponent of the focal loss; 0 is cross-entropy."""
     class_weights: tuple[PositiveFloat, ...] | Literal["balanced"] | None = None
     """Weight of each class in the loss, in class order; "balanced" = 1 / frequency."""
     gradient_clip_val: NonNegativeFloat = 1.0
     """Largest gradient norm; 0 does not clip."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Decay per step of averaged weights, which are validated and kept; None: none."""
     early_stop_metric: str = "val/auroc"
     """Metric that picks the best checkpoint and stops training; val/loss also works."""
     early_stop_patience: PositiveInt = 3
     """Epochs without a better value before training stops."""
+    save_top_k: PositiveInt = 1
+    """Best checkpoints to keep; best.ckpt links the best one."""
     val_check_interval: PositiveFloat = 0.5
     """Validation every so much of an epoch (<= 1), or every so many batches (> 1)."""
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
@@ -65,8 +103,37 @@ class TrainingConfig(Parameters):
         if self.val_check_interval > 1 and self.val_check_interval % 1:
             raise ValueError(
                 f"val_check_interval {self.val_check_interval} is more than 1, so it "
-                "counts batches and must be a whole number; for several epochs give "
-                "the number of their batches"
+                "counts batches and must be a whole number"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _checks_come_between_steps(self) -> Self:
+        every, batches = self.val_check_interval, self.accumulate_grad_batches
+        if every > 1 and every % batches:
+            raise ValueError(
+                f"val_check_interval {every:g} counts batches and must be a multiple of "
+                f"accumulate_grad_batches {batches}, so that no step is cut in two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_are_counted_without_padding(self) -> Self:
+        if self.max_tokens_per_batch is not None and self.batching != "packed":
+            raise ValueError(
+                f"max_tokens_per_batch {self.max_tokens_per_batch} counts tokens without "
+                f"padding, and batching {self.batching} computes padding too; set "
+                "batching to packed, or leave max_tokens_per_batch out and lower "
+                "batch_size"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if self.run_scheduler and self.lr_decay is not None:
+            raise ValueError(
+                f"lr_decay {self.lr_decay} is for a rate without a scheduler; set "
+                "run_scheduler to false, or leave lr_decay out"
             )
         return self
 
@@ -78,7 +145,9 @@ class TrainingConfig(Parameters):
         """Batches between two validations in an epoch of so many batches."""
         if self.val_check_interval > 1:
             return int(self.val_check_interval)
-        return max(1, int(batches * self.val_check_interval))
+        step = self.accumulate_grad_batches
+        between = max(1, int(batches * self.val_check_interval))
+        return min(batches, -(-between // step) * step)
 
     def patience_in_checks(self, batches: int) -> int:
         """Early stopping counts validations; the user counts epochs."""

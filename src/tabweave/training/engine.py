@@ -8,23 +8,32 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from tabweave.artifacts import number_or_none
-from tabweave.batches import Rows, ShuffledBatches, SortedBatches, as_is
+from tabweave.batches import Rows, as_is
 from tabweave.errors import TrainingError
 from tabweave.models.attention import check_rows_are_independent
 from tabweave.models.classifier import Classifier
 from tabweave.models.registry import build_model
+from tabweave.models.row_vectors import frozen_rows
+from tabweave.sampling import (
+    TOKENS_AT_ONCE,
+    BucketedBatches,
+    EpochBatches,
+    ShuffledBatches,
+    SortedBatches,
+)
+from tabweave.training.allocator import keeping_freed_memory
+from tabweave.training.averaging import AveragedWeights
 from tabweave.training.checkpoint import (
     WholeFileCheckpointIO,
     checkpoint_callbacks,
@@ -32,13 +41,26 @@ from tabweave.training.checkpoint import (
     model_weights,
     own_checkpoints,
 )
-from tabweave.training.module import TrainingModule, class_weights
+from tabweave.training.config import TrainingConfig, lower_is_better
+from tabweave.training.epochs import EpochOrder, Epochs
+from tabweave.training.history import (
+    Curves,
+    History,
+    finite,
+    hyperparameters,
+    matmul_shares,
+)
+from tabweave.training.loss import class_weights
+from tabweave.training.memory import OutOfMemory, peak_memory_mib
+from tabweave.training.module import TrainingModule
 from tabweave.training.plan import TrainingPlan
-from tabweave.training.progress import History, TrainingBar, peak_memory_mib
+from tabweave.training.progress import TrainingBar
 
 logger = logging.getLogger(__name__)
 
 LEAK_CHECK_ROWS = 4
+VALIDATION_ROWS = 64
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -110,22 +132,67 @@ def train_model(plan: TrainingPlan) -> TrainedModel:
         TrainingError: The plan does not fit together, or training cannot go on.
     """
     config = plan.config
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    model = build_model(plan.spec, plan.encoders)
-    _leak_check(model, plan.train)
-    counts = np.bincount(plan.train.labels, minlength=len(plan.spec.classes))
-    rates = [
-        config.encoder_rate(scratch=source == "scratch") for source in plan.encoders
-    ]
-    module = TrainingModule(
-        model, config, rates, class_weights(config, counts), plan.metric
-    )
-    with _flushed_denormals():
-        history, checkpoint = _fit(module, plan)
+    memory = OutOfMemory(config)
+    with _threads(config.threads), memory.explained():
+        L.seed_everything(config.seed, workers=True, verbose=False)
+        module = _module(plan)
+        module.model.set_layout("packed" if config.batching == "packed" else "padded")
+        train, val = frozen_rows(module.model, (plan.train, plan.val), plan.vectors)
+        plan = replace(plan, train=train, val=val)
+        with _flushed_denormals(), keeping_freed_memory():
+            history, checkpoint = _fit(module, plan, memory)
+    model = module.model.set_layout("packed")
     model.load_state_dict(model_weights(checkpoint))
     return TrainedModel(model.eval(), history)
+
+
+def _module(plan: TrainingPlan) -> TrainingModule:
+    """A new model, which does not leak, with all that its training needs."""
+    config, labels = plan.config, plan.train.labels
+    model = build_model(plan.spec, plan.encoders).to(training_device())
+    _leak_check(model, plan)
+    counts = np.bincount(labels, minlength=len(plan.spec.classes))
+    weights = class_weights(config, counts)
+    row_weights = None if weights is None else weights.numpy()[labels]
+    epochs = Epochs(epoch_batches(plan.train, config), config, row_weights)
+    epochs.check()
+    # A convolution or an LSTM starts from nothing, whatever its embeddings start from.
+    fresh = plan.spec.model.architecture.text != "bert"
+    rates = [
+        config.encoder_rate(scratch=fresh or source == "scratch")
+        for source in plan.encoders
+    ]
+    return TrainingModule(model, rates, weights, plan.metric, epochs)
+
+
+def epoch_batches(rows: Rows, config: TrainingConfig) -> EpochBatches:
+    """The sampler of the train split."""
+    kind = BucketedBatches if config.batching == "bucketed" else ShuffledBatches
+    return kind(
+        len(rows),
+        config.batch_size,
+        config.seed,
+        rows.token_counts(),
+        config.max_tokens_per_batch,
+    )
+
+
+def training_device() -> torch.device:
+    """Where Lightning trains: on the accelerator that PyTorch finds, else on the CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found or torch.device("cpu")
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Computes with so many threads; later stages of this process have theirs again."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -138,10 +205,35 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _leak_check(model: Classifier, rows: Rows) -> None:
-    if model.text:
-        few = rows.batch(leak_check_rows(rows))
+def _leak_check(model: Classifier, plan: TrainingPlan) -> None:
+    """Asks where training computes; on CUDA with the kernels of its precision."""
+    if not model.text:
+        return
+    few = plan.train.batch(leak_check_rows(plan.train))
+    device = training_device()
+    half = HALF.get(_precision(plan.config.precision))
+    cuda = device.type == "cuda"
+    moved = model.register_forward_pre_hook(lambda _, given: (given[0].to(device),))
+    mixed = torch.autocast(device.type, half, enabled=cuda and half is not None)
+    with moved, mixed, _sums_in_one_order(needed=cuda):
         check_rows_are_independent(model, few, model.vocabularies)
+
+
+@contextmanager
+def _sums_in_one_order(*, needed: bool) -> Iterator[None]:
+    """CUDA adds up in any order, so that last bits move: the check would see a leak."""
+    if not needed:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some kernels know one order only
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 def leak_check_rows(rows: Rows) -> np.ndarray:
@@ -150,107 +242,109 @@ def leak_check_rows(rows: Rows) -> np.ndarray:
     return np.argsort(-np.asarray(fields), kind="stable")[:LEAK_CHECK_ROWS]
 
 
-def _loader(rows: Rows, batches: ShuffledBatches | SortedBatches) -> DataLoader[Any]:
+def _loader(rows: Rows, batches: EpochBatches | SortedBatches) -> DataLoader[Any]:
     return DataLoader(rows, batch_sampler=batches, collate_fn=as_is)
 
 
-def _fit(module: TrainingModule, plan: TrainingPlan) -> tuple[dict[str, Any], Path]:
-    config = plan.config
-    batches = ShuffledBatches(len(plan.train), config.batch_size, config.seed)
-    checks = config.batches_between_checks(len(batches))
-    if checks > len(batches):
-        raise TrainingError(
-            f"training.val_check_interval is {checks} batches, but an epoch has only "
-            f"{len(batches)}. Give at most that, or a fraction of an epoch."
-        )
-    mode = "min" if config.early_stop_metric.endswith("loss") else "max"
-    best, last = checkpoint_callbacks(plan.checkpoints, config.early_stop_metric, mode)
-    stopping = EarlyStopping(
-        monitor=config.early_stop_metric,
-        mode=mode,
-        patience=config.patience_in_checks(len(batches)),
-        check_finite=True,
+def _callbacks(
+    module: TrainingModule, plan: TrainingPlan, memory: OutOfMemory
+) -> list[Callback]:
+    """Callbacks in the order in which Lightning calls them."""
+    config, epochs = plan.config, module.epochs
+    metric = config.early_stop_metric
+    mode = "min" if lower_is_better(metric) else "max"
+    groups = hyperparameters(model=plan.spec.model, training=config)
+    averaging = []
+    if config.ema_decay:
+        averaging.append(AveragedWeights(config.ema_decay, training_device()))
+    return [
+        memory,
+        EpochOrder(epochs),
+        *averaging,
+        TrainingBar(metric),
+        History(),
+        Curves(groups, metric),
+        *checkpoint_callbacks(plan.checkpoints, metric, mode, config.save_top_k),
+        EarlyStopping(
+            monitor=metric, mode=mode, patience=epochs.patience, check_finite=True
+        ),
+    ]
+
+
+def _trainer(
+    module: TrainingModule, plan: TrainingPlan, precision: str, memory: OutOfMemory
+) -> L.Trainer:
+    config, epochs = plan.config, module.epochs
+    return L.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=config.max_epochs,
+        precision=precision,
+        gradient_clip_val=config.gradient_clip_val or None,
+        accumulate_grad_batches=config.accumulate_grad_batches,
+        val_check_interval=epochs.between_checks_at_least,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(config.log_every_n_steps, epochs.steps[0]),
+        callbacks=_callbacks(module, plan, memory),
+        logger=TensorBoardLogger(plan.log_folder, name="", version=""),
+        plugins=[WholeFileCheckpointIO(own_checkpoints(plan.checkpoints))],
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        # An epoch of another length is a new one to Lightning.
+        reload_dataloaders_every_n_epochs=int(epochs.batches.varies),
     )
-    history = History()
-    precision = _precision(config.precision)
+
+
+def _fit(
+    module: TrainingModule, plan: TrainingPlan, memory: OutOfMemory
+) -> tuple[dict[str, Any], Path]:
+    precision = _precision(plan.config.precision)
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
     for old in plan.log_folder.glob("events.out.tfevents.*"):
         old.unlink()
     started = time.monotonic()
-    with _quiet():
-        trainer = L.Trainer(
-            accelerator="auto",
-            devices=1,
-            max_epochs=config.max_epochs,
-            precision=precision,
-            gradient_clip_val=config.gradient_clip_val or None,
-            val_check_interval=checks,
-            num_sanity_val_steps=0,
-            log_every_n_steps=min(config.log_every_n_steps, len(batches)),
-            callbacks=[
-                _EpochOrder(batches),
-                TrainingBar(config.early_stop_metric),
-                history,
-                best,
-                last,
-                stopping,
-            ],
-            logger=TensorBoardLogger(plan.log_folder, name="", version=""),
-            plugins=[WholeFileCheckpointIO(own_checkpoints(plan.checkpoints))],
-            enable_model_summary=False,
-            use_distributed_sampler=False,
+    with _quiet(), _interruptible():
+        trainer = _trainer(module, plan, precision, memory)
+        trainer.fit(
+            module,
+            _loader(plan.train, module.epochs.batches),
+            _loader(plan.val, validation_batches(plan)),
         )
-        with _interruptible():
-            trainer.fit(
-                module,
-                _loader(plan.train, batches),
-                _loader(plan.val, SortedBatches(plan.val.token_counts(), 64)),
-            )
-    checkpoint = link_best(plan.checkpoints, best.best_model_path)
-    summary = _summary(module, plan, history, precision, time.monotonic() - started)
-    summary["best"] = {
-        "metric": config.early_stop_metric,
-        "value": _best_value(best),
-        "checkpoint": Path(best.best_model_path).name,
-    }
-    return summary, checkpoint
+    best = trainer.checkpoint_callback.best_model_path
+    checkpoint = link_best(plan.checkpoints, best)
+    seconds = time.monotonic() - started
+    return _summary(trainer, module, plan, seconds), checkpoint
 
 
-def _best_value(best: ModelCheckpoint) -> float | None:
-    # A score of 0.0 is a score: not `best.best_model_score or ...`.
-    score = best.best_model_score
-    return None if score is None else number_or_none(float(score))
+def validation_batches(plan: TrainingPlan) -> SortedBatches:
+    """All rows of val, in batches that fit where training fits."""
+    limit = plan.config.max_tokens_per_batch or TOKENS_AT_ONCE
+    return SortedBatches(plan.val.token_counts(), VALIDATION_ROWS, limit)
 
 
 def _summary(
-    module: TrainingModule,
-    plan: TrainingPlan,
-    history: History,
-    precision: str,
-    seconds: float,
+    trainer: L.Trainer, module: TrainingModule, plan: TrainingPlan, seconds: float
 ) -> dict[str, Any]:
+    (history,) = (c for c in trainer.callbacks if isinstance(c, History))
+    device = trainer.strategy.root_device
+    best, config = trainer.checkpoint_callback, plan.config
     rows = sum(record["rows"] for record in history.records)
     busy = sum(record["train_seconds"] for record in history.records)
     return {
         "model_class": plan.spec.model.model_class,
         "parameters": sum(p.numel() for p in module.model.parameters()),
-        "precision": precision,
+        "precision": trainer.precision,
+        "batching": config.batching,
+        "device": str(device),
         "threads": torch.get_num_threads(),
         "seconds": seconds,
         "samples_per_second": rows / max(busy, 1e-9),
         "peak_memory_mib": peak_memory_mib(),
+        "matmul_peak": matmul_shares(history.records, trainer.precision, device),
         "records": history.records,
+        "best": {
+            "metric": config.early_stop_metric,
+            "value": finite(best.best_model_score),
+            "checkpoint": Path(best.best_model_path).name,
+        },
     }
-
-
-class _EpochOrder(Callback):
-    """Tells the sampler which epoch it is, so that the order is a function of it."""
-
-    def __init__(self, batches: ShuffledBatches) -> None:
-        self.batches = batches
-
-    def on_train_epoch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule
-    ) -> None:
-        """The order of this epoch."""
-        self.batches.epoch = trainer.current_epoch

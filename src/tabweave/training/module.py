@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import lightning as L
@@ -14,7 +14,9 @@ from torch.nn import functional
 from tabweave.batches import Batch
 from tabweave.errors import TrainingError
 from tabweave.models.classifier import Classifier
-from tabweave.training.config import TrainingConfig
+from tabweave.training.epochs import Epochs
+from tabweave.training.loss import training_loss
+from tabweave.training.optimizer import make_optimizer, make_schedule, parameter_groups
 
 
 class Values(Protocol):
@@ -28,101 +30,55 @@ class Values(Protocol):
 Metric = Callable[[np.ndarray, np.ndarray], Values]
 
 
-def parameter_groups(
-    model: Classifier, config: TrainingConfig, encoder_rates: list[float]
-) -> list[dict[str, Any]]:
-    """Optimizer groups: a rate per text encoder and one for the rest.
-
-    Biases, norms and the learned vectors of missing texts have no weight decay.
-    """
-    matrices = {
-        id(module.weight)
-        for module in model.modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-    }
-    rate = {
-        id(p): encoder_rate
-        for text, encoder_rate in zip(model.text_encoders, encoder_rates, strict=True)
-        for p in text.encoder.parameters()
-    }
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        lr = rate.get(id(parameter), config.head_lr)
-        decay = config.weight_decay if id(parameter) in matrices else 0.0
-        group = groups.setdefault(
-            (lr, decay), {"params": [], "names": [], "lr": lr, "weight_decay": decay}
-        )
-        group["params"].append(parameter)
-        group["names"].append(name)
-    return [
-        {key: value for key, value in group.items() if key != "names"}
-        for group in groups.values()
-    ]
-
-
-def class_weights(config: TrainingConfig, counts: np.ndarray) -> Tensor | None:
-    """Weight of each class in the loss, mean 1 over the rows when "balanced".
-
-    Args:
-        config: Holds the weights, "balanced" or None.
-        counts: int64 [classes], rows of each class in train.
-
-    Raises:
-        TrainingError: The number of weights is not the number of classes, or a class has
-            no row to balance by.
-    """
-    if config.class_weights is None:
-        return None
-    if config.class_weights == "balanced":
-        if (counts == 0).any():
-            raise TrainingError(
-                "training.class_weights 'balanced' needs rows of every class in train; "
-                f"the counts are {counts.tolist()}. Give the weights as a list."
-            )
-        return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
-    if len(config.class_weights) != len(counts):
-        raise TrainingError(
-            f"class_weights must match num_classes: training.class_weights has "
-            f"{len(config.class_weights)} entries, but there are {len(counts)} classes."
-        )
-    return torch.tensor(config.class_weights, dtype=torch.float32)
-
-
 class TrainingModule(L.LightningModule):
     """Trains a `Classifier`.
 
     Args:
         model: The plain model.
-        config: Optimizer and schedule.
         encoder_rates: Learning rate of each text encoder.
         weights: Class weights, or None.
         metric: Probabilities [N, C] and labels [N] -> named values; called once per
             validation, with the whole val split.
+        epochs: The configuration, steps of the epochs, weight of their batches.
+
+    Attributes:
+        undefined: Metrics without a value at the last validation.
     """
 
     def __init__(
         self,
         model: Classifier,
-        config: TrainingConfig,
-        encoder_rates: list[float],
+        encoder_rates: Sequence[float],
         weights: Tensor | None,
         metric: Metric,
+        epochs: Epochs,
     ) -> None:
         super().__init__()
-        self.model, self.config, self.metric = model, config, metric
+        self.model, self.metric = model, metric
         self.encoder_rates = encoder_rates
+        self.epochs, self.config = epochs, epochs.config
         self.register_buffer("weights", weights, persistent=False)
+        self.undefined: list[str] = []
+        self._shares: np.ndarray | None = None
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy, the mean over rows."""
+    def on_train_epoch_start(self) -> None:
+        """Looks up what each batch of the epoch weighs in its step."""
+        self._shares = self.epochs.shares(self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The loss to be stepped on, and the mean loss over the rows of the batch."""
         logits = self.model(batch).float()
         weights = self.get_buffer("weights") if self.weights is not None else None
-        loss = functional.cross_entropy(logits, batch.labels, weight=weights)
+        loss = training_loss(logits, batch.labels, weights, self.config)
         self.log("train/loss", loss.detach(), batch_size=len(batch))
-        return loss
+        mean, balance = loss.detach(), self.model.auxiliary_loss
+        if balance is not None:
+            self.log("train/auxiliary_loss", balance.detach(), batch_size=len(batch))
+            loss = loss + balance
+        if self._shares is not None:
+            loss = loss * float(self._shares[batch_idx])
+        return {"loss": loss, "mean": mean}
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the outputs of the last validation."""
@@ -155,6 +111,7 @@ class TrainingModule(L.LightningModule):
                 f"Metrics with a value: {known}."
             )
         defined = {name: value for name, value in values.items() if value is not None}
+        self.undefined = [name for name, value in values.items() if value is None]
         self.log_dict(defined, batch_size=len(labels))
 
     def configure_gradient_clipping(
@@ -163,35 +120,18 @@ class TrainingModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips by norm and logs the norm; also for a fused optimizer without a scaler."""
-        if self._scales_loss():
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
+        """Clips by norm and logs the norm; Lightning refuses it for a fused optimizer."""
         limit = gradient_clip_val or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
         self.log("train/gradient_norm", norm)
 
-    def _scales_loss(self) -> bool:
-        """fp16 scales the loss, and a fused optimizer would unscale it behind the clip."""
-        return self.trainer.precision == "16-mixed"
-
     def configure_optimizers(self) -> dict[str, Any]:
-        """Fused AdamW, warm-up, then linear decay or a constant rate."""
+        """The optimizer and its schedule, one tick per step."""
+        # fp16 scales the loss, and a fused optimizer would unscale it after the clip.
+        fused = self.trainer.precision != "16-mixed"
         groups = parameter_groups(self.model, self.config, self.encoder_rates)
-        optimizer = torch.optim.AdamW(
-            groups, eps=self.config.adam_epsilon, fused=not self._scales_loss()
-        )
-        total = int(self.trainer.estimated_stepping_batches)
-        warmup = self.config.warmup(total)
-        decays = self.config.run_scheduler
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / (warmup + 1)
-            left = (total - step) / max(1, total - warmup)
-            return max(0.0, left) if decays else 1.0
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer = make_optimizer(groups, self.config, fused=fused)
+        schedule = make_schedule(optimizer, self.config, self.epochs.steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabweave.batches import Rows
-from tabweave.errors import ArtifactError, ConfigError, TrainingError
+from tabweave.errors import (
+    ArtifactError,
+    ConfigError,
+    TrainingError,
+    did_you_mean,
+    some_of,
+)
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import TextInput, choose_fields, describe_model
+from tabweave.models.tabular_encoder import NUMERIC, quantile_edges
 from tabweave.tables import ArrowFile
 from tabweave.text.config import SCRATCH
 from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
@@ -32,6 +39,7 @@ class TrainingPlan:
         metric: Probabilities and labels -> named values.
         checkpoints: Folder of the checkpoints.
         log_folder: Folder of the TensorBoard events.
+        vectors: Folder of the row vectors of frozen encoders.
     """
 
     spec: ModelSpec
@@ -42,6 +50,7 @@ class TrainingPlan:
     metric: Metric
     checkpoints: Path
     log_folder: Path
+    vectors: Path
 
 
 def _infos(tokens: ArrowFile) -> dict[str, TokenInfo]:
@@ -90,6 +99,27 @@ def text_inputs(tokens: ArrowFile) -> list[TextInput]:
     ]
 
 
+def _bins(model: ModelConfig, train: Rows) -> list[list[float]]:
+    """Edges of the bins of a piecewise embedding, at the quantiles of train."""
+    numeric = [name for name in train.feature_names if name.startswith(NUMERIC)]
+    if model.numeric_embedding.kind != "piecewise" or not model.architecture.table:
+        return []
+    return quantile_edges(train.features(numeric), model.numeric_embedding.bins)
+
+
+def check_decisive_metric(metric: str, names: Sequence[str]) -> None:
+    """Refuses a metric that no validation gives, before anything is trained.
+
+    Raises:
+        ConfigError: Lists the metrics there are.
+    """
+    if metric not in names:
+        raise ConfigError(
+            f"training.early_stop_metric is {metric!r}, but no metric is called so."
+            f"{did_you_mean(metric, names)} Known: {some_of(names, 30)}."
+        )
+
+
 def make_plan(
     *,
     tokens: tuple[ArrowFile, ArrowFile],
@@ -100,14 +130,22 @@ def make_plan(
     metric: Metric,
     checkpoints: Path,
     log_folder: Path,
+    vectors: Path | None = None,
+    metric_names: Sequence[str] | None = None,
 ) -> TrainingPlan:
     """The plan for train and val files, given in that order.
 
+    The names that `metric` gives may be told, to check the one that decides by them. The
+    row vectors of frozen encoders lie beside the checkpoints unless a folder is given.
+
     Raises:
         ArtifactError: An encoder is no longer the one whose tokens were made.
-        ConfigError: The architecture does not fit the text fields or the encoder.
+        ConfigError: The architecture does not fit the text fields or the encoder, or the
+            metric that decides is unknown.
         TrainingError: The features of train and val are not the same.
     """
+    if metric_names is not None:
+        check_decisive_metric(training.early_stop_metric, metric_names)
     fields = choose_fields(model, text_inputs(tokens[0]))
     names = [field.name for field in fields]
     for name in names:
@@ -121,7 +159,9 @@ def make_plan(
             f"{val.feature_names}. Re-run: kedro run --pipelines=tabular,train"
         )
     return TrainingPlan(
-        spec=describe_model(model, fields, train.feature_names, classes),
+        spec=describe_model(
+            model, fields, train.feature_names, classes, _bins(model, train)
+        ),
         encoders=[field.encoder for field in fields],
         config=training,
         train=train,
@@ -129,4 +169,5 @@ def make_plan(
         metric=metric,
         checkpoints=checkpoints,
         log_folder=log_folder,
+        vectors=vectors or checkpoints.parent / "row_vectors",
     )

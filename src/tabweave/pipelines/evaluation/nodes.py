@@ -20,8 +20,9 @@ def predict_splits(
     val_features: ArrowFile,
     test_features: ArrowFile,
     schema: dict[str, Any],
+    config: EvaluationConfig,
 ) -> tuple[pa.Table, pa.Table]:
-    """Probabilities of every val and test row, in fp32 and in the order of the file."""
+    """Probabilities of every val and test row, in the order of the file."""
     from tabweave.batches import Rows
     from tabweave.evaluation.predict import predict_probabilities
     from tabweave.evaluation.predictions import prediction_table
@@ -31,7 +32,7 @@ def predict_splits(
     tables = []
     for tokens, features in ((val_tokens, val_features), (test_tokens, test_features)):
         rows = Rows(tokens, features, fields)
-        probabilities = predict_probabilities(model, rows)
+        probabilities = predict_probabilities(model, rows, precision=config.precision)
         tables.append(prediction_table(rows.ids, rows.labels, probabilities, roles))
     return tables[0], tables[1]
 

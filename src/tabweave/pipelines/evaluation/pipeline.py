@@ -28,6 +28,7 @@ def create_pipeline() -> Pipeline:
                     "val.features",
                     "test.features",
                     "schema",
+                    "params:evaluation",
                 ],
                 outputs=predictions,
                 name="predict_splits",

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tabweave.evaluation.config import METRICS
+from tabweave.evaluation.config import METRICS, validation_metrics
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema
 from tabweave.tables import ArrowFile
 from tabweave.training.config import TrainingConfig
+from tabweave.training.figure import training_figure
 
 
 def train_model(
@@ -25,6 +26,7 @@ def train_model(
     schema: dict[str, Any],
     checkpoints: Path,
     tensorboard_train: Path,
+    row_vectors: Path,
     model: ModelConfig,
     training: TrainingConfig,
 ) -> tuple[Any, dict[str, Any]]:
@@ -49,6 +51,13 @@ def train_model(
         ),
         checkpoints=checkpoints,
         log_folder=tensorboard_train,
+        vectors=row_vectors,
+        metric_names=validation_metrics(roles.classes),
     )
     trained = train(plan)
     return trained.model, trained.history
+
+
+def plot_training(training_history: dict[str, Any]) -> Any:
+    """Loss, metrics, speed, seconds and memory on one page."""
+    return training_figure(training_history)

@@ -1,10 +1,10 @@
-"""Token ids and features -> model, history, checkpoints."""
+"""Token ids and features -> model, history, its figure, checkpoints."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from tabweave.pipelines.training.nodes import train_model
+from tabweave.pipelines.training.nodes import plot_training, train_model
 
 
 def create_pipeline() -> Pipeline:
@@ -21,12 +21,19 @@ def create_pipeline() -> Pipeline:
                     "schema",
                     "checkpoints",
                     "tensorboard_train",
+                    "row_vectors",
                     "params:model",
                     "params:training",
                 ],
                 outputs=["model", "training_history"],
                 name="train_model",
-            )
+            ),
+            Node(
+                plot_training,
+                inputs="training_history",
+                outputs="training_history_figure",
+                name="plot_training",
+            ),
         ],
         tags="train",
     )
