@@ -125,8 +125,10 @@ def train(
         with TemporaryDirectory(prefix="tabweave-") as work:
             _run_stages(Path(work), parameters | folders, outputs["model_output"])
         every = hyperparameters.model_dump(mode="json", exclude_none=True)
-        # What was asked for stays as it was written, unless an override changed it.
-        every |= {key: value for key, value in used.items() if value != said.get(key)}
+        # What was asked for stays as it was written, unless an override changed it; of
+        # the rest, some defaults count only when they are written down.
+        asked = hyperparameters.model_fields_set
+        every |= {k: v for k, v in used.items() if k not in asked or v != said.get(k)}
         write_json(outputs["model_output"] / HYPERPARAMETERS, every)
 
 

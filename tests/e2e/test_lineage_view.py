@@ -31,7 +31,7 @@ TABLES = {
     *(f"{split}.features" for split in SPLITS),
     *(f"{s}.{k}" for s in SPLITS[1:] for k in ("predictions", "scored", "baselines")),
 }
-IMAGES = {"roc_curve", "pr_curve", "data_report_figure"}
+IMAGES = {"roc_curve", "pr_curve", "data_report_figure", "training_history_figure"}
 VALUES = {
     *("schema", "imputer", "risk_tables", "scaler", "metrics", "parity_report"),
     *("comprehensive_metrics", "training_history", "data_report", "text_report"),
@@ -146,6 +146,7 @@ def test_values_have_previews(shown, finished):
 
 def test_every_dataset_answers(shown):
     others = {"tokenizer", "checkpoints", "tensorboard_train", "tensorboard_eval"}
+    others |= {"row_vectors"}
     others |= {"impute_dict.raw", "risk_table_map.raw", "selected_features.raw"}
     assert set(shown) == TABLES | IMAGES | VALUES | others | {"model", "onnx_model"}
     for name, node in shown.items():

@@ -6,7 +6,7 @@ TRAIN = (
     "06_models/model",
     "06_models/checkpoints/",
     "06_models/tensorboard/",
-    "08_reporting/training_history.json",
+    "08_reporting/training_history",
 )
 EVALUATE_AND_EXPORT = (
     "06_models/model.onnx",

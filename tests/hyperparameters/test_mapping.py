@@ -27,6 +27,7 @@ EXAMPLES = json.loads(
     (Path(__file__).parents[1] / "specification_examples.json").read_text("utf-8")
 )
 BINARY = EXAMPLES["binary_bert"]
+ALL_COLUMNS = [*BINARY["full_field_list"], "marketplace"]
 # Another value than the default, for every key that moves to a parameter as it is.
 CHANGED = {
     "id_name": "row",
@@ -56,6 +57,10 @@ CHANGED = {
     "gradient_clip_val": 4.0,
     "warmup_steps": 8,
     "run_scheduler": False,
+    "optimizer": "SGD",
+    "momentum": 0.5,
+    "accumulate_grad_batches": 4,
+    "is_embeddings_trainable": False,
     "early_stop_metric": "val/auroc",
     "early_stop_patience": 2,
     "val_check_interval": 0.5,
@@ -69,13 +74,14 @@ def parameters(**changes):
 
 
 def at(groups, path):
-    group, _, name = path.partition(".")
-    return groups[group][name]
+    for name in path.split("."):
+        groups = groups[name]
+    return groups
 
 
 @pytest.mark.parametrize("key", [k for k, p in PLACES.items() if isinstance(p, Moved)])
 def test_every_moved_value_arrives(key):
-    found = parameters(**{"lr_decay": 0, key: CHANGED[key]})
+    found = parameters(**{key: CHANGED[key]})
     for path in PLACES[key].parameters:
         assert at(found, path) == CHANGED[key]
 
@@ -147,16 +153,6 @@ def test_one_text_has_all_steps_and_a_second_the_minimal_ones():
 LIMITED = {
     "imputation_dict": {"price": 1.0},
     "risk_tables": {"marketplace": {"bins": {"US": 0.5}, "default_bin": 0.1}},
-    "optimizer": "SGD",
-    "momentum": 0.5,
-    "lr_decay": 0.2,
-    "accumulate_grad_batches": 4,
-    "use_gradient_checkpointing": True,
-    "kernel_size": [3],
-    "num_layers": 3,
-    "num_channels": [128, 128],
-    "is_embeddings_trainable": False,
-    "reinit_layers": 4,
     "load_ckpt": True,
 }
 
@@ -175,28 +171,73 @@ def test_what_nothing_can_act_on_is_refused_by_name(key):
 
 
 def test_all_defaults_pass_when_they_are_written_out():
-    found = Hyperparameters(**BINARY).model_dump(mode="json")
+    found = Hyperparameters(**BINARY).model_dump(mode="json", exclude={"reinit_layers"})
     assert to_parameters(Hyperparameters(**found)) == parameters()
 
 
-def test_the_decay_has_an_effect_without_a_scheduler_only():
-    with pytest.raises(
-        ConfigError, match=r"lr_decay is 0\.05 and run_scheduler is false"
-    ):
-        parameters(run_scheduler=False)
-    found = parameters(run_scheduler=False, lr_decay=0)
-    assert found["training"]["run_scheduler"] is False
+def test_layers_start_anew_only_when_that_is_written():
+    assert parameters()["model"]["reinit_layers"] == 0
+    assert parameters(reinit_layers=3)["model"]["reinit_layers"] == 3
+    said = notes(Hyperparameters(**BINARY))
+    assert any("reinit_layers is not set" in note for note in said)
+    said = notes(Hyperparameters(**BINARY | {"reinit_layers": 0}))
+    assert not any("reinit_layers" in note for note in said)
+
+
+@pytest.mark.parametrize("tokenizer", ["scratch", "some/encoder"])
+def test_a_pooler_that_is_not_there_does_not_start_anew(tokenizer):
+    """Vectors are means of token states; a user who asks for a new pooler is told."""
+    plain = BINARY | {"tokenizer": tokenizer, "reinit_layers": 0}
+    before = notes(Hyperparameters(**plain))
+    for asked in (True, False):
+        written = Hyperparameters(**plain | {"reinit_pooler": asked})
+        assert to_parameters(written) == to_parameters(Hyperparameters(**plain))
+        assert to_parameters(written)["model"]["reinit_pooler"] is False
+        said = [note for note in notes(written) if note not in before]
+        assert [note[:36] for note in said] == (
+            ["reinit_pooler is true, which has no "] if asked else []
+        )
+
+
+def test_the_decay_belongs_to_a_rate_without_scheduler():
+    assert parameters()["training"]["lr_decay"] is None
+    assert parameters(run_scheduler=False)["training"]["lr_decay"] == 0.05
+    found = parameters(run_scheduler=False, lr_decay=0.2)
+    assert found["training"]["lr_decay"] == 0.2
+    assert parameters(lr_decay=0.05) == parameters()
+    with pytest.raises(ConfigError, match=r"lr_decay 0\.2 is for a rate without"):
+        parameters(lr_decay=0.2)
+
+
+def test_a_text_encoder_gets_the_sizes_of_its_own_kind():
+    sizes = {"num_layers": 3, "num_channels": [8, 9, 10], "kernel_size": [2]}
+    cnn = parameters(model_class="cnn", **sizes)["model"]
+    assert cnn["cnn"] == sizes
+    lstm = parameters(model_class="lstm", num_layers=3, hidden_common_dim=24)["model"]
+    assert lstm["lstm"] == {"num_layers": 3, "hidden_size": 24}
+    bert = parameters(model_class="multimodal_bert", use_gradient_checkpointing=True)
+    assert bert["model"]["use_gradient_checkpointing"] is True
+    with pytest.raises(ConfigError, match=r"num_channels.* must have one number for"):
+        parameters(model_class="cnn", num_channels=[8, 9, 10])
+
+
+def test_sizes_of_another_kind_are_noted():
+    written = BINARY | {"model_class": "cnn", "reinit_layers": 2}
+    found = notes(Hyperparameters(**written))
+    assert "model_class 'cnn' does not use ['reinit_layers']." in found
+    assert to_parameters(Hyperparameters(**written))["model"]["reinit_layers"] == 0
+    written |= {"model_class": "tabular", "reinit_pooler": True, "num_layers": 2}
+    (found,) = notes(Hyperparameters(**written | {"full_field_list": ALL_COLUMNS}))
+    idle = "['num_layers', 'reinit_layers', 'reinit_pooler']"
+    assert found == f"model_class 'tabular' does not use {idle}."
 
 
 @pytest.mark.parametrize("name", SPECIFIED_MODELS)
-def test_models_of_the_specification_are_built_or_refused(name):
+def test_models_of_the_specification_are_built(name):
     two = {"primary_text_name": "a", "secondary_text_name": "b", "text_name": None}
     texts = two if name.startswith("trimodal") else {}
-    found = unsupported(Hyperparameters(**BINARY | texts | {"model_class": name}))
-    if name in ARCHITECTURES:
-        assert found == []
-    else:
-        assert found[0].startswith(f"model_class {name!r} is not supported")
+    assert unsupported(Hyperparameters(**BINARY | texts | {"model_class": name})) == []
+    assert name in ARCHITECTURES
 
 
 def test_an_unknown_model_is_no_model():
@@ -219,11 +260,11 @@ def test_notes_say_what_a_user_may_not_expect():
     assert any("leaves out ['marketplace']" in note for note in notes_of())
     found = notes_of(model_class="bert")
     assert any("'price'] do not reach it" in note for note in found)
-    complete = [*BINARY["full_field_list"], "marketplace"]
+    complete = ALL_COLUMNS
     assert notes_of(full_field_list=complete, reinit_layers=0) == []
     assert notes_of(full_field_list=complete, tokenizer="scratch") == []
     (note,) = notes_of(full_field_list=complete)
-    assert note.startswith("reinit_layers is 2, but ")
+    assert note.startswith("reinit_layers is not set, so ")
 
 
 def notes_of(**changes):
@@ -253,9 +294,9 @@ def supported(draw):
         "full_field_list": names,
         "cat_field_list": names[4 : draw(st.integers(4, 6))],
         "tab_field_list": names[6 : draw(st.integers(6, 8))],
-        "model_class": "trimodal_bert"
-        if two
-        else draw(st.sampled_from(["bert", "multimodal_bert"])),
+        "model_class": draw(
+            st.sampled_from([n for n in SPECIFIED_MODELS if ("tri" in n) == two])
+        ),
         "tokenizer": draw(st.sampled_from(["scratch", "bert-base-uncased"])),
         "num_classes": number,
         "is_binary": number == 2,
@@ -266,7 +307,11 @@ def supported(draw):
         "batch_size": draw(whole),
         "max_epochs": draw(whole),
         "lr": draw(rate),
-        "optimizer": "AdamW",
+        "optimizer": draw(st.sampled_from(["SGD", "Adam", "AdamW"])),
+        "momentum": draw(st.floats(0, 0.99)),
+        "num_layers": 2,
+        "num_channels": draw(st.lists(whole, min_size=2, max_size=2)),
+        "kernel_size": draw(st.lists(whole, min_size=1, max_size=3)),
         "weight_decay": draw(rate),
         "class_weights": draw(st.none() | st.just([1.5] * number)),
         "dropout_keep": draw(rate),
@@ -290,7 +335,9 @@ def test_there_and_back_again(values):
     assert to_parameters(second) == groups
     left = {"full_field_list", "multiclass_categories"}
     steps = {key for key in PLACES if key.endswith("_steps")}
-    for key in set(values) - left - steps:
+    # Sizes of a text encoder that the architecture does not have are not kept.
+    sizes = {"num_layers", "num_channels", "kernel_size"}
+    for key in set(values) - left - steps - sizes:
         assert getattr(second, key) == getattr(first, key), key
 
 

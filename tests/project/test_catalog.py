@@ -44,6 +44,7 @@ PATHS = {
     "data_report_figure": "08_reporting/data_report.png",
     "tabular_report": "08_reporting/tabular_report.json",
     "training_history": "08_reporting/training_history.json",
+    "training_history_figure": "08_reporting/training_history.png",
     "parity_report": "08_reporting/parity_report.json",
     "tensorboard_eval": "08_reporting/tensorboard_eval",
 }

@@ -213,7 +213,7 @@ def test_parameters_that_a_page_names_exist(path):
 def test_the_defaults_of_the_training_page_are_those_of_the_code():
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     there = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) \|", there, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \| ([^|]*?) \|", there, re.MULTILINE)
     assert rows
     for name, default in rows:
         assert any(line.startswith(f"| `{name}` | {default} |") for line in lines), name

@@ -39,8 +39,8 @@ def test_no_edge_runs_backwards(everything, layer_of):
 def test_what_a_stage_reads_is_raw_or_written_by_an_earlier_stage(pipelines):
     stages = ("load", "text", "tabular", "train", "evaluate", "export")
     written = set()
-    # A folder that the training node fills itself; Kedro knows only inputs and outputs.
-    filled = {"checkpoints", "tensorboard_train"}
+    # Folders that the training node fills itself; Kedro knows only inputs and outputs.
+    filled = {"checkpoints", "tensorboard_train", "row_vectors"}
     for stage in stages:
         for name in pipelines[stage].inputs():
             if name.startswith(PARAMETER) or name.endswith(".raw"):
@@ -80,4 +80,5 @@ def test_only_the_user_s_files_and_parameters_come_from_outside(pipelines):
         "selected_features.raw",
         "checkpoints",
         "tensorboard_train",
+        "row_vectors",
     }

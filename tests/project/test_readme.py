@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tabweave.models.config import ARCHITECTURES, CUSTOM
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [
@@ -117,6 +119,22 @@ def test_the_readme_tells_the_extras_that_exist(readme):
     cells = [line.split("|")[1] for line in section.splitlines() if "|" in line]
     named = set(re.findall(r"`(\w+)`", " ".join(cells[1:])))
     assert named == set(project["project"]["optional-dependencies"])
+
+
+def test_the_readme_tells_the_architectures_as_the_code_does(readme):
+    section = readme.partition("## Architectures")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("| `")
+    ]
+    told = {name.strip("`"): rest for name, *rest in rows}
+    assert list(told) == list(ARCHITECTURES)
+    for name, kind in ARCHITECTURES.items():
+        parts = [kind.text, kind.fusion.replace("_", " ")]
+        parts = "any" if name == CUSTOM else ", ".join(p for p in parts if p != "none")
+        fields = "any" if kind.fields is None else str(kind.fields)
+        assert told[name] == [parts or "none", fields, kind.use], name
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)

@@ -162,10 +162,20 @@ def exists(name, root, dataset_names):
     if group == "tabweave":
         return is_importable(name)
     if group in PARAMETER_TYPES and rest:
-        return rest in PARAMETER_TYPES[group].model_fields
+        return is_parameter(PARAMETER_TYPES[group], rest)
     if "{split}" in name:
         return name.replace("{split}", "test") in dataset_names
     return name in dataset_names or (root / name).exists()
+
+
+def is_parameter(kind, path):
+    """Whether a parameter class, or one inside it, has a field of this path."""
+    for name in path.split("."):
+        fields = getattr(kind, "model_fields", {})
+        if name not in fields:
+            return False
+        kind = fields[name].annotation
+    return True
 
 
 def is_importable(name):
@@ -189,6 +199,8 @@ def test_the_check_of_names_can_fail(root, dataset_names):
         "training.nothing",
         "nothing",
         "{split}.x",
+        "model.cnn.nothing",
+        "training.lr.nothing",
     ):
         assert not exists(name, root, dataset_names)
 

@@ -11,13 +11,12 @@ from tabweave.errors import ConfigError, did_you_mean, shorten
 from tabweave.hyperparameters.fields import Hyperparameters
 from tabweave.hyperparameters.places import (
     PLACES,
-    SPECIFIED_MODELS,
     Moved,
     Refused,
     Unused,
 )
 from tabweave.hyperparameters.reading import said
-from tabweave.models.config import ARCHITECTURES
+from tabweave.models.config import ARCHITECTURES, ModelConfig
 from tabweave.parameters import PARAMETER_TYPES
 from tabweave.schema import Parameters
 from tabweave.text.config import SCRATCH
@@ -38,7 +37,9 @@ def unsupported(hyperparameters: Hyperparameters) -> list[str]:
 
 def _faults(h: Hyperparameters) -> Iterator[str]:
     if h.model_class not in ARCHITECTURES:
-        yield _model_fault(h.model_class)
+        hint = did_you_mean(h.model_class, ARCHITECTURES)
+        known = ", ".join(ARCHITECTURES)
+        yield f"Unknown model class: {h.model_class}.{hint} Known: {known}."
     for key, place in PLACES.items():
         value = getattr(h, key)
         if isinstance(place, Refused) and value not in place.accepted:
@@ -47,20 +48,6 @@ def _faults(h: Hyperparameters) -> Iterator[str]:
                 f"{key} is {shorten(value)}, which is not supported: {place.why}. "
                 f"Accepted: {accepted}."
             )
-    if not h.run_scheduler and h.lr_decay == 0.05:
-        yield (
-            "lr_decay is 0.05 and run_scheduler is false, so the learning rate would "
-            "fall by that share each epoch, which is not supported: training cannot do "
-            "it yet. Set lr_decay to 0 for a constant rate, or run_scheduler to true."
-        )
-
-
-def _model_fault(name: str) -> str:
-    built = ", ".join(ARCHITECTURES)
-    if name in SPECIFIED_MODELS:
-        return f"model_class {name!r} is not supported: not built yet. Built: {built}."
-    hint = did_you_mean(name, ARCHITECTURES)
-    return f"Unknown model class: {name}.{hint} Known: {built}."
 
 
 def to_parameters(hyperparameters: Hyperparameters) -> dict[str, dict[str, Any]]:
@@ -76,8 +63,11 @@ def to_parameters(hyperparameters: Hyperparameters) -> dict[str, dict[str, Any]]
         raise ConfigError(said(faults, "hyperparameters.json"))
     groups: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
     for path, value in _assignments(hyperparameters):
-        group, _, name = path.partition(".")
-        groups[group][name] = value
+        *parents, name = path.split(".")
+        place: dict[str, Any] = groups
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = value
     found: dict[str, dict[str, Any]] = {}
     for name, kind in GROUPS.items():
         try:
@@ -99,6 +89,8 @@ def _assignments(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
     yield "data.classes", labels and tuple(str(label) for label in labels)
     yield "data.num_classes", h.num_classes
     yield "training.precision", "auto" if h.fp16 else "32-true"
+    yield from _schedule(h)
+    yield from _encoder(h)
     if h.text_processing_steps is not None:
         yield "text.steps", h.text_processing_steps
     if h.primary_text_name is not None:
@@ -110,6 +102,28 @@ def _assignments(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
                 for name, its_steps in zip(h.texts, steps, strict=True)
             ],
         )
+
+
+def _schedule(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
+    # The default of the specification says nothing beside a scheduler.
+    default = Hyperparameters.model_fields["lr_decay"].default
+    if not h.run_scheduler or h.lr_decay not in (0.0, default):
+        yield "training.lr_decay", h.lr_decay
+
+
+def _encoder(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
+    """Sizes of the text encoder that the architecture has, not of the other kinds."""
+    kind = ARCHITECTURES[h.model_class].text
+    if kind == "cnn":
+        for name in ("kernel_size", "num_layers", "num_channels"):
+            yield f"model.cnn.{name}", getattr(h, name)
+    elif kind == "lstm":
+        yield "model.lstm.num_layers", h.num_layers
+    elif kind == "bert":
+        yield "model.use_gradient_checkpointing", h.use_gradient_checkpointing
+        # Starting layers anew costs accuracy on small data: only when asked for.
+        if "reinit_layers" in h.model_fields_set:
+            yield "model.reinit_layers", h.reinit_layers
 
 
 def _group_fault(group: str, fault: dict[str, Any]) -> str:
@@ -129,7 +143,19 @@ def notes(hyperparameters: Hyperparameters) -> list[str]:
     return list(_notes(hyperparameters))
 
 
+_CNN, _LSTM = {"kernel_size", "num_channels"}, {"num_layers"}
+_TRANSFORMER = {"reinit_pooler", "reinit_layers", "use_gradient_checkpointing"}
+_IDLE: dict[str | None, set[str]] = {
+    "bert": _CNN | _LSTM,
+    "cnn": _TRANSFORMER,
+    "lstm": _CNN | _TRANSFORMER,
+    "none": _CNN | _LSTM | _TRANSFORMER,
+}
+"""Hyperparameters of other kinds of text encoder."""
+
+
 def _notes(h: Hyperparameters) -> Iterator[str]:
+    set_ = h.model_fields_set
     declared = (h.id_name, *h.texts, h.label_name, *h.cat_field_list, *h.tab_field_list)
     left_out = [name for name in declared if name not in h.full_field_list]
     if left_out:
@@ -143,12 +169,21 @@ def _notes(h: Hyperparameters) -> Iterator[str]:
         and table
     ):
         yield f"model_class {h.model_class!r} reads text alone; {table} do not reach it."
-    kept = PLACES["reinit_layers"]
-    if h.reinit_layers and h.tokenizer != SCRATCH and isinstance(kept, Refused):
+    kind = ARCHITECTURES[h.model_class].text if h.model_class in ARCHITECTURES else None
+    if kind == "bert" and h.tokenizer != SCRATCH and "reinit_layers" not in set_:
         yield (
-            f"reinit_layers is {h.reinit_layers}, but {kept.why}: a "
-            "pretrained encoder keeps all its weights."
+            "reinit_layers is not set, so a pretrained encoder keeps all its weights. The "
+            f"specification's default is {h.reinit_layers}: write it down to have it."
         )
+    if kind == "bert" and "reinit_pooler" in set_ and h.reinit_pooler:
+        yield (
+            "reinit_pooler is true, which has no effect: a text's vector is the mean of "
+            "its token states, so there is no pooler to start anew. The parameters "
+            "model.pooling=pooler,model.reinit_pooler=true have one."
+        )
+    idle = sorted(set_ & _IDLE.get(kind, set()))
+    if idle:
+        yield f"model_class {h.model_class!r} does not use {idle}."
 
 
 def from_parameters(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -164,20 +199,38 @@ def from_parameters(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, An
     flat: dict[str, Any] = {}
     for key, place in PLACES.items():
         if isinstance(place, Moved):
-            group, _, name = place.parameters[0].partition(".")
-            flat[key] = plain[group][name]
-    data, text = plain["data"], plain["text"]
+            flat[key] = _at(plain, place.parameters[0])
+    data, text, training = plain["data"], plain["text"], plain["training"]
     flat |= _classes(data) | _texts(data, text)
-    flat["lr"] = TrainingConfig(**plain["training"]).encoder_rate(
+    flat["lr"] = TrainingConfig(**training).encoder_rate(
         scratch=text["encoder"] == SCRATCH
     )
-    flat["fp16"] = plain["training"]["precision"] != "32-true"
-    flat["optimizer"] = "AdamW"
+    flat["fp16"] = training["precision"] != "32-true"
+    if not training["run_scheduler"]:
+        flat["lr_decay"] = training["lr_decay"] or 0.0
+    flat |= _encoder_sizes(groups["model"])
     flat["full_field_list"] = [
         *(data["id"], *data["text"], data["label"]),
         *(*data["categorical"], *data["numeric"]),
     ]
     return {key: flat[key] for key in PLACES if flat.get(key) is not None}
+
+
+def _at(groups: Mapping[str, Any], path: str) -> Any:
+    value: Any = groups
+    for name in path.split("."):
+        value = value[name]
+    return value
+
+
+def _encoder_sizes(model: Parameters) -> dict[str, Any]:
+    config = ModelConfig(**model.model_dump())
+    kind = config.architecture.text
+    if kind == "cnn":
+        return config.cnn.model_dump(mode="json")
+    if kind == "lstm":
+        return {"num_layers": config.lstm.num_layers}
+    return {name: getattr(config, name) for name in sorted(_TRANSFORMER)}
 
 
 def _classes(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ SPECIFIED_MODELS = (
     "trimodal_gate_fusion",
     "trimodal_cross_attn",
 )
-"""Names that the specification knows; those in models.ARCHITECTURES are built."""
+"""Names that the specification knows; all are rows of models.ARCHITECTURES."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ def _from(*parameters: str) -> Computed:
     return Computed(parameters)
 
 
-_CONVOLUTIONS = "no convolutional or recurrent text encoder is built yet"
 _ARTIFACTS = (
     "give it as {file} in the folder model_artifacts_input and set the environment "
     "variable {variable} to true"
@@ -95,7 +94,7 @@ PLACES: dict[str, Place] = {
     "num_classes": _from("data.num_classes"),
     "is_binary": _from("data.num_classes"),
     "multiclass_categories": _from("data.classes"),
-    "hidden_common_dim": _to("model.hidden_common_dim"),
+    "hidden_common_dim": _to("model.hidden_common_dim", "model.lstm.hidden_size"),
     "input_tab_dim": Unused("it is counted; it must equal len(tab_field_list)"),
     # Text
     "max_sen_len": _to("text.max_sen_len"),
@@ -128,36 +127,27 @@ PLACES: dict[str, Place] = {
     "batch_size": _to("training.batch_size"),
     "max_epochs": _to("training.max_epochs"),
     "lr": _to("training.lr", "training.head_lr"),
-    "optimizer": Refused(
-        ("AdamW",), "training uses AdamW; other optimizers are not built"
-    ),
-    "momentum": Refused(
-        (0.9,), "it belongs to the optimizer SGD, which is not built yet"
-    ),
+    "optimizer": _to("training.optimizer"),
+    "momentum": _to("training.momentum"),
     "weight_decay": _to("training.weight_decay"),
     "adam_epsilon": _to("training.adam_epsilon"),
     "class_weights": _to("training.class_weights"),
     "dropout_keep": _to("model.dropout_keep"),
     "gradient_clip_val": _to("training.gradient_clip_val"),
-    "lr_decay": Refused(
-        (0.05, 0.0),
-        "the decay per epoch is not built yet, and a scheduler (run_scheduler true) has "
-        "its own",
-    ),
-    "accumulate_grad_batches": Refused(
-        (1,), "gradients are not accumulated yet; raise batch_size instead"
-    ),
-    "use_gradient_checkpointing": Refused(
-        (False,), "activations are always kept; lower batch_size to save memory"
-    ),
+    "lr_decay": _from("training.lr_decay"),
+    "accumulate_grad_batches": _to("training.accumulate_grad_batches"),
+    "use_gradient_checkpointing": _from("model.use_gradient_checkpointing"),
     # CNN and LSTM
-    "kernel_size": Refused(((3, 5, 7),), _CONVOLUTIONS),
-    "num_layers": Refused((2,), _CONVOLUTIONS),
-    "num_channels": Refused(((100, 100),), _CONVOLUTIONS),
+    "kernel_size": _from("model.cnn.kernel_size"),
+    "num_layers": _from("model.cnn.num_layers", "model.lstm.num_layers"),
+    "num_channels": _from("model.cnn.num_channels"),
     # BERT
-    "is_embeddings_trainable": Refused((True,), "encoders are always trained along"),
-    "reinit_pooler": Unused("encoders have no pooler: token states are averaged"),
-    "reinit_layers": Refused((2, 0), "no layer of an encoder is initialised anew yet"),
+    "is_embeddings_trainable": _to("model.is_embeddings_trainable"),
+    "reinit_pooler": Unused(
+        "the vector of a text is the mean of its token states, and no hyperparameter "
+        "chooses a pooler; true has a line of the run say so"
+    ),
+    "reinit_layers": _from("model.reinit_layers"),
     "warmup_steps": _to("training.warmup_steps"),
     "run_scheduler": _to("training.run_scheduler"),
     # Control
