@@ -20,7 +20,7 @@ $(VENV)/.train: pyproject.toml constraints.txt
 
 $(VENV)/.all: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,viz,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,viz,dev,lora]'
 	touch $@ $(VENV)/.train
 
 install: $(VENV)/.all ## Virtual environment with everything, for development
@@ -47,11 +47,8 @@ test-data: $(VENV)/.all ## Public datasets and a pretrained encoder, where they 
 	-test ! -d $(DATA) || $(MAKE) minilm # without the encoder the tests say so and skip
 	TABWEAVE_DATA=$(DATA) TABWEAVE_MINILM=$(MINILM) $(BIN)/pytest -m data
 
-bench: $(VENV)/.all minilm ## Benchmarks, one JSON line each
-	$(BIN)/python -m benchmarks.text_growth
-	$(BIN)/python -m benchmarks.preprocessing --rows 20000 --sample 500
-	$(BIN)/python -m benchmarks.fusion
-	$(BIN)/python -m benchmarks.stages --env womens_clothing --data $(DATA)/womens_clothing --encoder $(MINILM)
+bench: $(VENV)/.all minilm ## All benchmarks as one table; the machine should be idle
+	$(BIN)/python -m benchmarks.all --encoder $(MINILM) --data $(DATA)/womens_clothing
 
 viz: $(VENV)/.all ## Lineage, previews and figures in the browser
 	$(BIN)/kedro viz run

@@ -30,7 +30,7 @@ from tabweave.tabular import (
     train_features,
     transform_features,
 )
-from tabweave.text import TextConfig, TextField, resolve_fields, tokenize_table
+from tabweave.text import TextConfig, TextField, resolve_fields, tokenize_tables
 
 TABULAR = TabularConfig()
 FIELD = "text"
@@ -59,9 +59,10 @@ def load(folder: Path) -> DataSchema:
 def text(folder: Path, schema: DataSchema, tokenizer: str) -> None:
     """The text stage with a given tokenizer: typed Parquet in, Arrow out."""
     fields = [text_field(schema)]
-    for split in SPLITS:
-        done = tokenize_table(table_file(folder, split), fields, {FIELD: tokenizer})
-        write_arrow(folder / f"{split}_tokens.arrow", done.table)
+    tables = [table_file(folder, split) for split in SPLITS]
+    done = tokenize_tables(tables, fields, {FIELD: tokenizer})
+    for split, tokens in zip(SPLITS, done, strict=True):
+        write_arrow(folder / f"{split}_tokens.arrow", tokens.table)
 
 
 def tabular(folder: Path, schema: DataSchema) -> None:

@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 
 from benchmarks.measuring import private_mib
-from tabweave.batches import Rows, ShuffledBatches
+from tabweave.batches import Rows
+from tabweave.sampling import ShuffledBatches
 from tabweave.tables import ArrowFile
 
 BATCH, BATCHES = 256, 3_000

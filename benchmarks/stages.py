@@ -1,6 +1,7 @@
 """Seconds per stage, peak memory and training speed of one whole run.
 
     python -m benchmarks.stages [--env womens_clothing --data <folder> --encoder <folder>]
+        [--params training.max_epochs=1,..]
 
 Runs `kedro run` as a user would, in a process of its own, and ends with one JSON line.
 """
@@ -28,12 +29,14 @@ def main() -> None:
     parser.add_argument("--env", default=None)
     parser.add_argument("--data", default=None, help="data_dir of the run")
     parser.add_argument("--encoder", default=None, help="text.encoder of the run")
+    parser.add_argument("--params", default="", help="as in kedro run --params")
     options = parser.parse_args()
     params = {"data_dir": options.data, "text.encoder": options.encoder}
-    given = ",".join(f"{key}={value}" for key, value in params.items() if value)
+    given = [f"{key}={value}" for key, value in params.items() if value]
+    given += [options.params] if options.params else []
     command = [sys.executable, "-m", "kedro", "run"]
     command += ["--env", options.env] if options.env else []
-    command += ["--params", given] if given else []
+    command += ["--params", ",".join(given)] if given else []
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
