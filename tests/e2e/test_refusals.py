@@ -51,7 +51,11 @@ def test_a_node_that_does_not_exist(copied):
         ("training=1", ["training: must hold keys and values"]),
         (
             "model.model_class=multimodal_brt",
-            ["multimodal_brt", "'multimodal_bert'?", "trimodal_bert, trimodal_gate_fusion"],
+            [
+                "multimodal_brt",
+                "'multimodal_bert'?",
+                "trimodal_bert, trimodal_gate_fusion",
+            ],
         ),
         ("model.scratch.num_heads=3", ["num_heads 3 must divide hidden_size 32"]),
         ("data.text=order_id", ["data.text"]),
