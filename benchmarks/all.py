@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms import Failed, log, run
 from benchmarks.project import ROOT
-from benchmarks.training import Failed, log, run
 
 WIDTH = 34
 FUSION = "benchmarks.fusion"

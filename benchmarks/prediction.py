@@ -10,13 +10,12 @@ figures are medians. Ends with one JSON line.
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.training import BATCH, Results, log, medians, run
+from benchmarks.arms import Results, answer, arguments, medians, run, take_turns
+from benchmarks.training import BATCH
 
 WARM_ROWS, FEW_ROWS = 64, 256
 
@@ -45,17 +44,11 @@ def predict_ours(folder: Path, precision: Any, count: int) -> dict[str, Any]:
 
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All arms in turn, `repeats` times."""
+    """All arms in turn."""
     from benchmarks.reviews import write_files
 
     write_files(folder, options.data, str(options.encoder), FEW_ROWS, options.env)
-    found: Results = {"fp32": [], "bf16": [], "hf": []}
-    for repeat in range(options.repeats):
-        for way, results in found.items():
-            done = one_arm(way, options, folder)
-            log(f"repeat {repeat + 1}: {way} {json.dumps(done)}")
-            results.append(done)
-    return report(options, found)
+    return report(options, take_turns(("fp32", "bf16", "hf"), one_arm, options, folder))
 
 
 def one_arm(way: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -90,24 +83,10 @@ def report(options: argparse.Namespace, found: Results) -> dict[str, Any]:
 
 def main() -> None:
     """Compares, or is the process of one arm."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", type=Path, help="folder of a pretrained encoder")
-    parser.add_argument("--data", type=Path, help="folder of the splits")
-    parser.add_argument("--env", default="womens_clothing", help="names the columns")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=1024, help="test rows to predict")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--precision", default="fp32", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.ours:
-        done = predict_ours(options.ours, options.precision, options.rows)
-        print(json.dumps(done))
-        return
-    if not options.encoder or not options.data:
-        parser.error("--encoder and --data are needed")
-    options.encoder, options.data = options.encoder.resolve(), options.data.resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(compare(options, Path(folder))))
+    answer(parser, compare, lambda o: predict_ours(o.ours, o.precision, o.rows))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,12 @@ def load(folder: Path) -> DataSchema:
     return loaded.schema
 
 
-def text(folder: Path, schema: DataSchema, tokenizer: str) -> None:
-    """The text stage with a given tokenizer: typed Parquet in, Arrow out."""
-    fields = [text_field(schema)]
+def text(
+    folder: Path, fields: Sequence[TextField], tokenizers: Mapping[str, str]
+) -> None:
+    """The text stage with given tokenizers: typed Parquet in, Arrow out."""
     tables = [table_file(folder, split) for split in SPLITS]
-    done = tokenize_tables(tables, fields, {FIELD: tokenizer})
+    done = tokenize_tables(tables, fields, tokenizers)
     for split, tokens in zip(SPLITS, done, strict=True):
         write_arrow(folder / f"{split}_tokens.arrow", tokens.table)
 
@@ -89,7 +91,7 @@ def prepare(folder: Path) -> dict[str, Any]:
         schema = load(folder)
     loaded = peak_mib()
     with clock("text"):
-        text(folder, schema, tokenizer)
+        text(folder, [text_field(schema)], {FIELD: tokenizer})
     with clock("tabular"):
         tabular(folder, schema)
     return {

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import corpus, per_row, preparation
+from benchmarks.arms import run
 from benchmarks.project import ROOT
 from tabweave.schema import DataSchema
 from tabweave.tables import ArrowFile
@@ -46,17 +46,6 @@ BATCH, BATCHES, WARM_ROWS, APPLIED, REPEATS = 32, 20_000, 100, 20_000, 3
 def log(message: str) -> None:
     """Progress, away from the JSON line."""
     print(message, file=sys.stderr)
-
-
-def run(module: str, *arguments: str) -> Any:
-    """The last line that a module printed in a process of its own, as JSON."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{module} ended with status {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def fabricate(folder: Path, rows: int) -> str:

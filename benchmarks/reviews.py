@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from benchmarks.preparation import table_file, tabular, text
 from benchmarks.project import load_project
 from tabweave.batches import Rows
 from tabweave.evaluation.config import METRICS
@@ -21,30 +21,15 @@ from tabweave.evaluation.metrics import compute_metrics
 from tabweave.loading import load_splits
 from tabweave.models.config import ModelConfig
 from tabweave.sampling import ShuffledBatches
-from tabweave.schema import SPLITS, DataSchema
+from tabweave.schema import SPLITS
 from tabweave.tables import (
     ArrowFile,
     RawTable,
-    TableFile,
     find_split_file,
     write_arrow,
     write_parquet,
 )
-from tabweave.tabular import (
-    TabularConfig,
-    count_categories,
-    fit_imputer,
-    fit_risk_tables,
-    fit_train_scaler,
-    train_features,
-    transform_features,
-)
-from tabweave.text import (
-    TextConfig,
-    learn_or_load_tokenizers,
-    resolve_fields,
-    tokenize_tables,
-)
+from tabweave.text import TextConfig, learn_or_load_tokenizers, resolve_fields
 from tabweave.training.config import TrainingConfig
 from tabweave.training.plan import TrainingPlan, make_plan
 
@@ -61,18 +46,17 @@ def write_files(folder: Path, data: Path, encoder: str, rows: int, env: str) -> 
     raw = {split: RawTable(find_split_file(data, split), split) for split in SPLITS}
     loaded = load_splits(raw, params["data"])
     draw = np.random.default_rng(SEED)
-    tables = {}
     for split, table in loaded.tables.items():
         wanted = {"train": rows, "val": VAL_ROWS}.get(split, table.num_rows)
         some = np.sort(draw.permutation(table.num_rows)[:wanted])
-        tables[split] = table.take(some)
-        write_parquet(folder / f"{split}.parquet", tables[split])
-        _write_json(
-            folder / f"{split}_order.json", _order(split, tables[split].num_rows)
-        )
+        write_parquet(table_file(folder, split).path, table.take(some))
+        _write_json(folder / f"{split}_order.json", _order(split, len(some)))
     _write_json(folder / CLASSES, loaded.schema.classes)
-    _write_tokens(folder, params["text"], loaded.schema)
-    _write_features(folder, tables, loaded.schema)
+    config: TextConfig = params["text"]
+    fields = resolve_fields(config, loaded.schema)
+    train = table_file(folder, "train")
+    text(folder, fields, learn_or_load_tokenizers(train, fields, config))
+    tabular(folder, loaded.schema)
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -85,30 +69,6 @@ def _order(split: str, rows: int) -> list[int]:
         return list(range(rows))
     batches = ShuffledBatches(rows, rows, SEED).batches(0)
     return [int(row) for row in np.concatenate(batches)]
-
-
-def _write_tokens(folder: Path, config: TextConfig, schema: DataSchema) -> None:
-    fields = resolve_fields(config, schema)
-    files = [TableFile(folder / f"{split}.parquet") for split in SPLITS]
-    tokenizers = learn_or_load_tokenizers(files[0], fields, config)
-    tokens = tokenize_tables(files, fields, tokenizers)
-    for split, done in zip(SPLITS, tokens, strict=True):
-        write_arrow(folder / f"{split}_tokens.arrow", done.table)
-
-
-def _write_features(
-    folder: Path, tables: dict[str, pa.Table], schema: DataSchema
-) -> None:
-    config, train = TabularConfig(), tables["train"]
-    imputer = fit_imputer(train, schema, config)
-    risks = fit_risk_tables(
-        count_categories(train.to_batches(), schema), schema, config.risk
-    )
-    fitted = (imputer, risks, fit_train_scaler(train, schema, imputer, risks))
-    write_arrow(folder / "train_features.arrow", train_features(train, schema, *fitted))
-    for split in ("val", "test"):
-        features = transform_features(tables[split], schema, *fitted)
-        write_arrow(folder / f"{split}_features.arrow", features)
 
 
 def text_plan(folder: Path, **training: Any) -> TrainingPlan:

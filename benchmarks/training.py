@@ -10,16 +10,19 @@ turns, one process each; the figures are medians over the repeats. Ends with one
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.project import ROOT
+from benchmarks.arms import (
+    Results,
+    answer,
+    arguments,
+    medians,
+    rounded,
+    run,
+    take_turns,
+)
 
 WAYS = ("default", "bf16", "tuned")
 BATCH, RATE, DECAY = 32, 5e-5, 0.01
@@ -44,41 +47,6 @@ NOTE = (
     "Losses are means over the second half of --rival-rows rows; those of tuned are "
     "other rows."
 )
-
-Results = dict[str, list[dict[str, Any]]]
-"""Every arm and what its processes printed."""
-
-
-class Failed(SystemExit):
-    """A benchmark that ended without its line."""
-
-
-def log(message: str) -> None:
-    """Progress, away from the JSON line."""
-    print(message, file=sys.stderr, flush=True)
-
-
-def run(module: str, *arguments: object, any_status: bool = False) -> dict[str, Any]:
-    """The last line that a module printed in a process of its own, as JSON.
-
-    Raises:
-        Failed: There is none, or the process failed; `any_status` looks at the line
-            alone, for a module whose status is a verdict.
-    """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    # What tabweave sets for itself on import must not reach the rival.
-    env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, env=env
-    )
-    if done.returncode and not any_status:
-        raise Failed(f"{module} ended with status {done.returncode}")
-    try:
-        return dict(json.loads(done.stdout.splitlines()[-1]))
-    except (IndexError, TypeError, ValueError) as error:
-        raise Failed(
-            f"{module} ended with status {done.returncode} and without a line of JSON"
-        ) from error
 
 
 def train_ours(folder: Path, checked_rows: int) -> dict[str, Any]:
@@ -119,17 +87,11 @@ def last_half_loss(events: Path, steps: int) -> float:
 
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All arms in turn, `repeats` times."""
+    """All arms in turn."""
     from benchmarks.reviews import write_files
 
     write_files(folder, options.data, str(options.encoder), options.rows, options.env)
-    found: Results = {way: [] for way in ("ours", *WAYS)}
-    for repeat in range(options.repeats):
-        for way, results in found.items():
-            done = one_arm(way, options, folder)
-            log(f"repeat {repeat + 1}: {way} {json.dumps(done)}")
-            results.append(done)
-    return report(options, found)
+    return report(options, take_turns(("ours", *WAYS), one_arm, options, folder))
 
 
 def one_arm(way: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -148,11 +110,6 @@ def one_arm(way: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         1 - config.dropout_keep,
     ]
     return run("benchmarks.hugging_face", "train", folder, *given, "--way", way)
-
-
-def medians(found: Results, name: str) -> dict[str, float]:
-    """The median of one figure for every arm."""
-    return {way: median(one[name] for one in ones) for way, ones in found.items()}
 
 
 def report(options: argparse.Namespace, found: Results) -> dict[str, Any]:
@@ -180,30 +137,12 @@ def report(options: argparse.Namespace, found: Results) -> dict[str, Any]:
     }
 
 
-def rounded(figures: dict[str, float], digits: int) -> dict[str, float]:
-    """The same figures, shorter."""
-    return {name: round(value, digits or None) for name, value in figures.items()}
-
-
 def main() -> None:
     """Compares, or is the process of one arm."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", type=Path, help="folder of a pretrained encoder")
-    parser.add_argument("--data", type=Path, help="folder of the splits")
-    parser.add_argument("--env", default="womens_clothing", help="names the columns")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=6400)
     parser.add_argument("--rival-rows", type=int, default=1600)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.ours:
-        print(json.dumps(train_ours(options.ours, options.rival_rows)))
-        return
-    if not options.encoder or not options.data:
-        parser.error("--encoder and --data are needed")
-    options.encoder, options.data = options.encoder.resolve(), options.data.resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(compare(options, Path(folder))))
+    answer(parser, compare, lambda o: train_ours(o.ours, o.rival_rows))
 
 
 if __name__ == "__main__":

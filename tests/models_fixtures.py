@@ -10,7 +10,7 @@ import json
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -339,6 +339,19 @@ def packed_text(
         lengths=list(lengths),
         rows=rows,
     )
+
+
+def assert_chunks_are_apart(encoder: Any, text: Any) -> None:
+    """The states of a chunk stay the same bits when all other chunks change."""
+    import torch
+
+    before = encoder.packed_states(text)
+    for chunk in range(len(text.lengths)):
+        own = text.token_chunk == chunk
+        other = replace(text, ids=torch.where(own, text.ids, text.ids.flip(0)))
+        after = encoder.packed_states(other)
+        assert torch.equal(after[own], before[own])
+        assert not torch.equal(after[~own], before[~own])
 
 
 def model_config(model_class: str, **config: Any) -> ModelConfig:

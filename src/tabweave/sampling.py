@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ TOKENS_AT_ONCE = 32_768
 """Tokens of a batch that is predicted: a row's result does not depend on its batch."""
 
 
-class EpochBatches(Sampler[list[int]]):
+class EpochBatches(Sampler[list[int]], ABC):
     """Batches of row numbers that cover every row once per epoch.
 
     A batch takes `batch_size` rows, or fewer where `max_tokens` would be passed; a row
@@ -49,9 +50,9 @@ class EpochBatches(Sampler[list[int]]):
         """Whether epochs may differ in their number of batches."""
         return self.max_tokens is not None
 
+    @abstractmethod
     def batches(self, epoch: int) -> list[Integers]:
         """All batches of an epoch."""
-        raise NotImplementedError
 
     def count(self, epoch: int) -> int:
         """Batches of an epoch, known before it starts."""

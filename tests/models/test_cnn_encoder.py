@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models_fixtures import packed_text
+from models_fixtures import assert_chunks_are_apart, packed_text
 from tabweave.batches import pad
 from tabweave.models.cnn_encoder import CnnEncoder
 from tabweave.models.config import CnnConfig
@@ -92,14 +92,7 @@ def test_packed_equals_padded_in_outputs_and_gradients(tiny, text, size):
 
 @each_size
 def test_no_window_sees_two_chunks(tiny, text, size):
-    encoder = encoder_of(tiny, size)
-    before = encoder.packed_states(text)
-    for chunk in range(len(text.lengths)):
-        own = text.token_chunk == chunk
-        other = replace(text, ids=torch.where(own, text.ids, text.ids.flip(0)))
-        after = encoder.packed_states(other)
-        assert torch.equal(after[own], before[own])
-        assert not torch.equal(after[~own], before[~own])
+    assert_chunks_are_apart(encoder_of(tiny, size), text)
 
 
 @each_size

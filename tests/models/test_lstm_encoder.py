@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models_fixtures import packed_text
+from models_fixtures import assert_chunks_are_apart, packed_text
 from tabweave.batches import pad
 from tabweave.models.config import LstmConfig
 from tabweave.models.lstm_encoder import LstmEncoder
@@ -88,14 +88,7 @@ def test_the_export_twin_says_the_same_in_outputs_and_gradients(tiny, text, dept
 
 @each_depth
 def test_no_direction_sees_two_chunks(tiny, text, depth):
-    encoder = encoder_of(tiny, depth)
-    before = encoder.packed_states(text)
-    for chunk in range(len(text.lengths)):
-        own = text.token_chunk == chunk
-        other = replace(text, ids=torch.where(own, text.ids, text.ids.flip(0)))
-        after = encoder.packed_states(other)
-        assert torch.equal(after[own], before[own])
-        assert not torch.equal(after[~own], before[~own])
+    assert_chunks_are_apart(encoder_of(tiny, depth), text)
 
 
 def test_what_lies_under_the_padding_does_not_matter(tiny, text):

@@ -4,6 +4,7 @@ import torch
 
 from models_fixtures import MAX_SEN_LEN, VOCABULARY
 from tabweave.batches import PackedText, RowVectors, pad
+from tabweave.models.classifier import TEXT_ENCODERS
 from tabweave.models.text_encoder import TextEncoder, pad_chunks
 from tabweave.models.token_states import PackedStates, PaddedStates
 
@@ -101,8 +102,10 @@ def test_the_learned_vector_learns_from_rows_without_text_alone(tiny, text, kind
     assert torch.equal(encoder.missing.grad, expected)
 
 
-def test_the_learned_vector_of_a_new_encoder_is_zero():
-    assert not TextEncoder(4, 9, 0, "mean").missing.any()
+@pytest.mark.parametrize("kind", TEXT_ENCODERS)
+def test_the_learned_vector_of_a_new_encoder_is_zero(tiny, kind):
+    spec = tiny.spec(kind)
+    assert not TEXT_ENCODERS[kind](spec.text[0], spec.model).missing.any()
 
 
 @each_kind
@@ -214,7 +217,6 @@ def test_chunks_are_padded_with_the_id_asked_for(text):
     assert torch.equal(ids[mask == 1], text.ids)
 
 
-def test_a_kind_must_say_what_its_states_are(text):
-    encoder = TextEncoder(4, 9, 0, "mean")
-    with pytest.raises(NotImplementedError):
-        encoder(text)
+def test_a_kind_must_say_what_its_states_are():
+    with pytest.raises(TypeError, match="padded_states"):
+        TextEncoder(4, 9, 0, "mean")

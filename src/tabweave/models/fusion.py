@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -55,7 +56,7 @@ class Widths:
         return self.texts if self.table is None else (*self.texts, self.table)
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """One vector [B, width] of the parts of B rows.
 
     Attributes:
@@ -71,9 +72,9 @@ class Fusion(nn.Module):
         self.width = width
         self.auxiliary_loss: Tensor | None = None
 
+    @abstractmethod
     def forward(self, parts: Parts) -> Tensor:
         """One vector per row: [B, width]."""
-        raise NotImplementedError
 
 
 def _hidden(inputs: int, width: int, dropout: float) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -40,7 +41,7 @@ def pad_chunks(text: PackedText, pad_id: int) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(nn.Module, ABC):
     """Token ids in, one vector per row out.
 
     The vector of a row is the mean over the vectors of its chunks; a row without text
@@ -64,13 +65,13 @@ class TextEncoder(nn.Module):
         self.frozen = False
         self.missing = nn.Parameter(torch.zeros(width))
 
+    @abstractmethod
     def padded_states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token states of padded chunks; each has at least one token.
 
         Shape:
             ids, mask: [n, S] -> [n, S, width].
         """
-        raise NotImplementedError
 
     def packed_states(self, text: PackedText) -> Tensor:
         """Token states of packed chunks: T tokens -> [T, width]."""
@@ -81,13 +82,13 @@ class TextEncoder(nn.Module):
         """What becomes of the pooled states [n, width]; nothing unless overridden."""
         return pooled
 
+    @abstractmethod
     def load_pretrained(self, source: str | Path) -> None:
         """Takes the weights of a pretrained encoder, or what it can use of them.
 
         Raises:
             ConfigError: The files do not hold the encoder's weights.
         """
-        raise NotImplementedError
 
     def set_layout(self, layout: Layout) -> Self:
         """Computes over packed or over padded chunks from now on."""
@@ -98,9 +99,9 @@ class TextEncoder(nn.Module):
         """Training mode, but not for a frozen encoder: its vectors are fixed."""
         return super().train(mode and not self.frozen)
 
+    @abstractmethod
     def layers(self) -> list[list[nn.Parameter]]:
         """Parameters from the embeddings to the top, without the learned vector."""
-        raise NotImplementedError
 
     def forward(
         self, text: PackedText | RowVectors, *, with_states: bool = False

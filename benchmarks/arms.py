@@ -1,0 +1,106 @@
+"""Arms of a comparison: processes that take turns, and what they printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.project import ROOT
+
+Results = dict[str, list[dict[str, Any]]]
+"""Every arm and what its processes printed."""
+
+
+class Failed(SystemExit):
+    """A benchmark that ended without its line."""
+
+
+def log(message: str) -> None:
+    """Progress, away from the JSON line."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(module: str, *arguments: object, any_status: bool = False) -> Any:
+    """The last line that a module printed in a process of its own, as JSON.
+
+    Raises:
+        Failed: There is none, or the process failed; `any_status` looks at the line
+            alone, for a module whose status is a verdict.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    # What tabweave sets for itself on import must not reach the rival.
+    env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, env=env
+    )
+    if done.returncode and not any_status:
+        raise Failed(f"{module} ended with status {done.returncode}")
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise Failed(
+            f"{module} ended with status {done.returncode} and without a line of JSON"
+        ) from error
+
+
+def take_turns(
+    ways: Iterable[str],
+    one_arm: Callable[[str, argparse.Namespace, Path], dict[str, Any]],
+    options: argparse.Namespace,
+    folder: Path,
+) -> Results:
+    """Runs every arm `options.repeats` times, one after the other."""
+    found: Results = {way: [] for way in ways}
+    for repeat in range(options.repeats):
+        for way, results in found.items():
+            done = one_arm(way, options, folder)
+            log(f"repeat {repeat + 1}: {way} {json.dumps(done)}")
+            results.append(done)
+    return found
+
+
+def medians(found: Results, name: str) -> dict[str, float]:
+    """The median of one figure for every arm."""
+    return {way: median(one[name] for one in ones) for way, ones in found.items()}
+
+
+def rounded(figures: dict[str, float], digits: int) -> dict[str, float]:
+    """The same figures, shorter."""
+    return {name: round(value, digits or None) for name, value in figures.items()}
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that every comparison has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--encoder", type=Path, help="folder of a pretrained encoder")
+    parser.add_argument("--data", type=Path, help="folder of the splits")
+    parser.add_argument("--env", default="womens_clothing", help="names the columns")
+    parser.add_argument("--repeats", type=int, default=3)
+    # The process of our own arm.
+    parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def answer(
+    parser: argparse.ArgumentParser,
+    compare: Callable[[argparse.Namespace, Path], dict[str, Any]],
+    ours: Callable[[argparse.Namespace], dict[str, Any]],
+) -> None:
+    """Prints one line of JSON: the comparison, or what our own arm measured."""
+    options = parser.parse_args()
+    if options.ours:
+        print(json.dumps(ours(options)))
+        return
+    if not options.encoder or not options.data:
+        parser.error("--encoder and --data are needed")
+    options.encoder, options.data = options.encoder.resolve(), options.data.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(compare(options, Path(folder))))
