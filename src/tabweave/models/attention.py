@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 PACKED = "tabweave_packed"
 FIRST_ORDINARY_TOKEN = 5
 # Up to so many tokens, plain matrix products per sequence beat the fused CPU kernel,
-# backward included; measured with 12 heads of 32 and of 64.
+# backward included; measured with 12 heads of 32 and of 64. In fp32 without a gradient
+# they never do: MKL, which multiplies them, is the slower library on some processors.
 LONGEST_PLAIN = {torch.bfloat16: 640, torch.float32: 256}
 
 
@@ -117,6 +118,12 @@ def _band(queries: int, keys: int, window: int, device: torch.device) -> Tensor:
     return (places[:queries, None] - places[None, :keys]).abs() < window
 
 
+def _longest_plain(precision: torch.dtype) -> int:
+    if precision == torch.float32 and not torch.is_grad_enabled():
+        return 0
+    return LONGEST_PLAIN.get(precision, 0)
+
+
 def _one_segment(
     query: Tensor, key: Tensor, value: Tensor, scale: float, band: Tensor | None
 ) -> Tensor:
@@ -124,7 +131,7 @@ def _one_segment(
     if keys == 0:
         return torch.zeros_like(query)
     seen = None if band is None else band[:queries, :keys]
-    if keys > LONGEST_PLAIN.get(query.dtype, 0):
+    if keys > _longest_plain(query.dtype):
         return functional.scaled_dot_product_attention(
             query[None], key[None], value[None], attn_mask=seen, scale=scale
         )[0]

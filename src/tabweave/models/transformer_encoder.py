@@ -20,6 +20,7 @@ from tabweave.models.attention import PACKED
 from tabweave.models.dropout import with_fast_dropout
 from tabweave.models.encoder_config import ATTENTION_DROPOUT, KINDS, first_position
 from tabweave.models.lanes import halves, pays, run_in_lanes
+from tabweave.models.linear import with_fast_linear
 from tabweave.models.text_encoder import Layout, TextEncoder
 
 PADDED, EAGER = "sdpa", "eager"
@@ -90,8 +91,8 @@ class TransformerEncoder(TextEncoder):
         way = "cls" if pooling == "pooler" else pooling
         width = int(kind.hidden_size)
         super().__init__(width, int(kind.vocab_size), int(kind.pad_token_id or 0), way)
-        self.encoder: PreTrainedModel = with_fast_dropout(
-            AutoModel.from_config(kind, **_options(kind))
+        self.encoder: PreTrainedModel = with_fast_linear(
+            with_fast_dropout(AutoModel.from_config(kind, **_options(kind)))
         )
         self.kind = KINDS[kind.model_type]
         self.first_position = first_position(kind)
