@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINILM := .cache/all-MiniLM-L6-v2
 DATA ?= ../shared/data
+STOPS ?= 50
 WRITTEN := 02_intermediate 04_feature 05_model_input 06_models 07_model_output 08_reporting
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-data lint types bench viz minilm clean
+.PHONY: help install run test test-fast test-slow test-faults test-data lint types bench viz minilm clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -38,14 +39,20 @@ types: $(VENV)/.all ## Static types
 	$(BIN)/mypy
 
 test: lint types ## Everything that must hold before a commit, on fabricated data
-	$(BIN)/pytest -m "not data"
+	$(BIN)/pytest -m "not data and not slow"
 
 test-fast: $(VENV)/.all ## Unit tests and guards without whole pipeline runs
-	$(BIN)/pytest -m "not data and not e2e"
+	$(BIN)/pytest -m "not data and not e2e and not slow"
+
+test-slow: $(VENV)/.all ## Killed processes, full disks and resumed trainings
+	$(BIN)/pytest -m "slow and not data"
+
+test-faults: $(VENV)/.all ## A longer draw of kills and stops: make test-faults STOPS=n
+	TABWEAVE_STOPS=$(STOPS) $(BIN)/pytest -m "slow and not data" tests/faults
 
 test-data: $(VENV)/.all ## Public datasets and a pretrained encoder, where they are
 	-test ! -d $(DATA) || $(MAKE) minilm # without the encoder the tests say so and skip
-	TABWEAVE_DATA=$(DATA) TABWEAVE_MINILM=$(MINILM) $(BIN)/pytest -m data
+	TABWEAVE_DATA=$(DATA) TABWEAVE_MINILM=$(MINILM) $(BIN)/pytest -m "data and not slow"
 
 bench: $(VENV)/.all minilm ## All benchmarks as one table; the machine should be idle
 	$(BIN)/python -m benchmarks.all --encoder $(MINILM) --data $(DATA)/womens_clothing

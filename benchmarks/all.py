@@ -34,6 +34,7 @@ def benchmarks(encoder: Path, data: Path, *, quick: bool) -> list[list[Any]]:
             ["benchmarks.preprocessing", "--rows", 2_000, "--sample", 50],
             ["benchmarks.training", *once, "--rows", 128, "--rival-rows", 64],
             ["benchmarks.prediction", *once, "--rows", 64],
+            ["benchmarks.ranks", *once, "--rows", 128],
             [FUSION, *few_steps],
             ["benchmarks.stages", *few_steps],
         ]
@@ -42,6 +43,7 @@ def benchmarks(encoder: Path, data: Path, *, quick: bool) -> list[list[Any]]:
         ["benchmarks.preprocessing", "--rows", 20_000, "--sample", 500],
         ["benchmarks.training", *reviews],
         ["benchmarks.prediction", *reviews],
+        ["benchmarks.ranks", *reviews],
         [FUSION],
         ["benchmarks.stages", *reviews],
     ]

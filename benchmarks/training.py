@@ -54,7 +54,8 @@ def train_ours(folder: Path, checked_rows: int) -> dict[str, Any]:
     import torch
 
     from benchmarks.reviews import text_plan
-    from tabweave.training.engine import hardware_precision, train_model
+    from tabweave.training.device import hardware_precision
+    from tabweave.training.engine import train_model
     from tabweave.training.matmul_peak import matmul_peak, training_flops
 
     plan = text_plan(folder, **SETTINGS)

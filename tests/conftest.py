@@ -105,6 +105,14 @@ def _logs_reach_pytest(monkeypatch):
     monkeypatch.setattr(logging.getLogger("tabweave"), "propagate", True)
 
 
+@pytest.fixture
+def dead_process():
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
 @pytest.fixture(scope="session")
 def root():
     """The repository."""

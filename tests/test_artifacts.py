@@ -1,6 +1,8 @@
+import errno
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from tabweave.artifacts import (
     content_hash,
     differences,
     dump_json,
+    free_space,
     number_or_none,
     read_json,
     replacing,
@@ -24,7 +27,7 @@ from tabweave.artifacts import (
     write_bytes,
     write_json,
 )
-from tabweave.errors import ArtifactError, MissingDataError
+from tabweave.errors import ArtifactError, MissingDataError, WriteError
 
 OLD, NEW = b"old " * 1000, b"new " * 1000
 
@@ -46,14 +49,6 @@ def python(code, *arguments, check=True):
         check=check,
         timeout=60,
     )
-
-
-@pytest.fixture
-def dead_process():
-    """The id of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 # Files
@@ -139,9 +134,38 @@ def test_a_full_disk_is_reported_with_the_path_and_the_free_space(tmp_path, kind
         kind,
     )
     assert done.stdout.startswith(f"Cannot write {target}: File too large. ")
-    assert f" MiB are free in {tmp_path}." in done.stdout
+    assert re.search(
+        rf"\. [\d,]+ of [\d,]+ bytes are free in {tmp_path}\.", done.stdout
+    )
     assert names(tmp_path) == ["x"]
     assert (target if kind == "file" else target / "a").read_bytes() == OLD
+
+
+def test_a_failure_is_an_error_of_the_system_too_and_says_what_that_said(tmp_path):
+    path = tmp_path / "x.bin"
+    full = OSError(errno.ENOSPC, "in the words of a library")
+    with pytest.raises(OSError, match=r"x\.bin: No space left on device") as caught:
+        write_bytes(path, lambda _: (_ for _ in ()).throw(full))
+    assert isinstance(caught.value, WriteError)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.__cause__ is full
+
+
+def test_a_file_of_a_folder_is_called_as_it_would_be(tmp_path):
+    path = tmp_path / "model" / "config.json"
+    message = rf"^Cannot write {path}: No space .* are free in {path.parent}\. "
+    with (
+        pytest.raises(WriteError, match=message),
+        replacing_folder(path.parent) as part,
+        replacing(part / path.name),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert names(tmp_path) == []
+
+
+def test_free_space_of_a_folder_that_is_not_there_is_that_above(tmp_path):
+    said = free_space(tmp_path / "a" / "b")
+    assert re.fullmatch(rf"[\d,]+ of [\d,]+ bytes are free in {tmp_path}\.", said)
 
 
 @pytest.mark.parametrize("write", [replacing, replacing_folder])

@@ -13,6 +13,7 @@ from tabweave.errors import (
     SchemaError,
     TabweaveError,
     TrainingError,
+    WriteError,
     did_you_mean,
     own_error,
     shorten,
@@ -20,7 +21,7 @@ from tabweave.errors import (
 )
 
 KINDS = (SchemaError, MissingDataError, ConfigError, TrainingError, ExportError)
-KINDS += (ArtifactError,)
+KINDS += (ArtifactError, WriteError)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,6 +47,8 @@ def test_an_error_of_another_process_arrives_whole(kind):
         (TrainingError, RuntimeError),
         (ExportError, RuntimeError),
         (ArtifactError, RuntimeError),
+        (WriteError, ArtifactError),
+        (WriteError, OSError),
     ],
 )
 def test_code_that_expects_the_standard_error_catches_ours(kind, standard):

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tabweave.errors import ArtifactError, TabweaveError
+from tabweave.errors import ArtifactError, TabweaveError, WriteError
 
 PROVENANCE_SUFFIX = ".provenance.json"
 # Every stage, in order, and the number of what it writes. Raise a number when a new
@@ -38,6 +38,8 @@ STAGE_FORMATS = {
     "evaluate": 1,
     "export": 1,
 }
+# Name of what a process writes, or puts aside, before it takes its name or goes.
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.(?P<kind>part|old)")
 # Of the system call renameat2: paths count from the current folder; two names swap.
 AT_CWD, RENAME_EXCHANGE = -100, 2
 
@@ -55,12 +57,12 @@ def _part_beside(path: Path) -> Path:
     """A free temporary name beside `path`; traces of killed writers are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
-        trace = re.fullmatch(
-            r"\.(\d{1,9})\.(part|old)", left.name[len(path.name) + 1 :]
-        )
-        if trace is None or _is_running(int(trace[1])):
+        trace = TEMPORARY.fullmatch(left.name)
+        if trace is None or trace["name"] != path.name:
             continue
-        if trace[2] == "old" and not path.exists():
+        if _is_running(int(trace["process"])):
+            continue
+        if trace["kind"] == "old" and not path.exists():
             os.rename(left, path)
         _remove(left)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -92,8 +94,8 @@ def replacing(path: Path) -> Iterator[Path]:
     On any failure the temporary file is removed and the old file stays as it was.
 
     Raises:
-        ArtifactError: The disk is full or the folder cannot be written; the message
-            names the path and the free space.
+        WriteError: The disk is full or the folder cannot be written; the message names
+            the path and the free space. Its cause is the error of the system.
     """
     with _new_part(Path(path)) as part:
         yield part
@@ -110,7 +112,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         for file in part.rglob("*"):
             if file.is_file():
                 file.chmod(0o644)  # some libraries write for the owner alone
-                _sync(file)
+            _sync(file)
+        _sync(part)
         if Path(path).is_dir():
             # The old folder goes to the temporary name, and from there away.
             _exchange(part, Path(path))
@@ -122,25 +125,52 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def _new_part(path: Path) -> Iterator[Path]:
     part = None
     try:
-        part = _part_beside(path)
-        yield part
-        _sync(path.parent)
-    except TabweaveError:
-        raise
-    except OSError as error:
-        raise ArtifactError(_write_failure(path, error)) from error
+        with naming_the_disk(path):
+            part = _part_beside(path)
+            yield part
+            _sync(path.parent)
     finally:
         if part is not None:
             _remove(part)
 
 
+@contextmanager
+def naming_the_disk(path: Path) -> Iterator[None]:
+    """Turns an error of the system while `path` is written into one that says more.
+
+    Raises:
+        WriteError: Names the path, the reason and the free space.
+    """
+    try:
+        yield
+    except TabweaveError:
+        raise
+    except OSError as error:
+        failure = WriteError(_write_failure(path, error))
+        failure.errno = error.errno
+        raise failure from error
+
+
 def _write_failure(path: Path, error: OSError) -> str:
-    folder = next(p for p in path.parents if p.is_dir())
-    free = shutil.disk_usage(folder).free // 2**20
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return (
-        f"Cannot write {path}: {error.strerror or error}. {free} MiB are free in "
-        f"{folder}. The file that was there before is unchanged. Free some space or "
-        "check the permissions, then run the stage again."
+        f"Cannot write {_lasting(path)}: {reason}. {free_space(path.absolute().parent)} "
+        "What was there before is unchanged. Free some space or check the permissions, "
+        "then run the stage again."
+    )
+
+
+def free_space(folder: Path) -> str:
+    """How much room there is in a folder, or where the folder would be: a sentence."""
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    room = shutil.disk_usage(there)
+    return f"{room.free:,} of {room.total:,} bytes are free in {_lasting(there)}."
+
+
+def _lasting(path: Path) -> Path:
+    """The path as users know it: folders that are written aside have their own names."""
+    return Path(
+        *(re.sub(rf"^{TEMPORARY.pattern}$", r"\g<name>", p) for p in path.parts)
     )
 
 

@@ -184,6 +184,44 @@ def train(
         container.train(inputs, outputs, os.environ, params)
 
 
+@cli.command()
+@click.option("--rendezvous", required=True, help="HOST:PORT of the machine that runs.")
+@click.option("--node", default=1, show_default=True, help="Number of this machine.")
+@click.option("--num-nodes", default=2, show_default=True, help="Machines in all.")
+@click.option("--devices", type=int, help="Processes here; by default one per GPU.")
+@click.option("--threads", type=int, help="Compute threads of each process.")
+@click.option(
+    "--timeout", "timeout_s", default=300, show_default=True, help="Seconds to wait."
+)
+@click.option("--logs", default="rank_logs", show_default=True, help="Folder of logs.")
+def join(
+    rendezvous: str,
+    node: int,
+    num_nodes: int,
+    devices: int | None,
+    threads: int | None,
+    timeout_s: int,
+    logs: str,
+) -> None:
+    """Train along with `kedro run` on another machine, which writes all artifacts.
+
+    The other machine has training.num_nodes and training.rendezvous set alike. Both see
+    the project's files under the same paths.
+    """
+    from tabweave.training.launch import Ranks, launch, local_devices
+
+    ranks = Ranks(
+        devices=devices or local_devices(),
+        nodes=num_nodes,
+        node=node,
+        rendezvous=rendezvous,
+        timeout_s=timeout_s,
+        threads=threads,
+    )
+    with one_screen_errors():
+        launch(None, ranks, Path(logs).resolve())
+
+
 def project_root() -> Path:
     """The root of the Kedro project around the current folder.
 

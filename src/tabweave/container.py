@@ -22,7 +22,14 @@ from omegaconf import OmegaConf
 
 import tabweave
 from tabweave.artifacts import write_bytes, write_json
-from tabweave.errors import ConfigError, Problems, SchemaError, did_you_mean, shorten
+from tabweave.errors import (
+    ConfigError,
+    Problems,
+    SchemaError,
+    WriteError,
+    did_you_mean,
+    shorten,
+)
 from tabweave.hyperparameters import (
     Hyperparameters,
     from_parameters,
@@ -161,7 +168,10 @@ def _failure_noted(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         text = f"{_message(error)}\n\n{traceback.format_exc()}"
-        write_bytes(path, lambda file: file.write(text.encode("utf-8", "replace")))
+        try:
+            write_bytes(path, lambda file: file.write(text.encode("utf-8", "replace")))
+        except WriteError as full:  # what went wrong first is what the user must know
+            logger.error("%s", full)
         raise
 
 

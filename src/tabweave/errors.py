@@ -6,6 +6,7 @@
     ├── TrainingError   training cannot start or go on
     ├── ExportError     the exported file does not say what the model says
     └── ArtifactError   a file of an earlier stage is missing, damaged or stale
+        └── WriteError  a file cannot be written: the disk is full or refuses
 
 Every message says what is wrong, where, what was got, what is allowed and what to do.
 """
@@ -46,6 +47,10 @@ class ExportError(TabweaveError, RuntimeError):
 
 class ArtifactError(TabweaveError, RuntimeError):
     """A file of an earlier stage is missing, damaged, foreign or stale."""
+
+
+class WriteError(ArtifactError, OSError):
+    """A file cannot be written; what was there before is unchanged."""
 
 
 class Problems:

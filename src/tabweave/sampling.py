@@ -17,12 +17,11 @@ TOKENS_AT_ONCE = 32_768
 """Tokens of a batch that is predicted: a row's result does not depend on its batch."""
 
 
-class EpochBatches(Sampler[list[int]], ABC):
+class EpochBatches(ABC):
     """Batches of row numbers that cover every row once per epoch.
 
     A batch takes `batch_size` rows, or fewer where `max_tokens` would be passed; a row
-    that is longer by itself is a batch of its own. `start` skips batches that an
-    interrupted epoch has already used.
+    that is longer by itself is a batch of its own.
 
     Args:
         rows: Rows of the split.
@@ -42,7 +41,6 @@ class EpochBatches(Sampler[list[int]], ABC):
     ) -> None:
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.tokens, self.max_tokens = tokens, max_tokens
-        self.epoch, self.start = 0, 0
         self._counts: dict[int, int] = {}
 
     @property
@@ -61,14 +59,6 @@ class EpochBatches(Sampler[list[int]], ABC):
         if epoch not in self._counts:
             self._counts[epoch] = len(self.batches(epoch))
         return self._counts[epoch]
-
-    def __len__(self) -> int:
-        return self.count(self.epoch)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        # A DataLoader with workers calls this twice per epoch: no side effects.
-        for batch in self.batches(self.epoch)[self.start :]:
-            yield batch.tolist()
 
     def _generator(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch])
@@ -106,14 +96,84 @@ class BucketedBatches(EpochBatches):
         return [found[n] for n in generator.permutation(len(found))]
 
 
+class RankBatches(Sampler[list[int]]):
+    """What one of several processes takes of the batches of every epoch.
+
+    The order is that of one process: `world` batches in a row are computed at the same
+    time, one by each process. The batches at the end that are too few for all are cut
+    smaller. Every process has the same number of batches, or one would wait for ever:
+    one for which not even a row is left gets another's row, whose loss counts nothing.
+
+    `start` skips batches that an interrupted epoch has already used.
+
+    Args:
+        whole: The batches of all processes.
+        rank: Which process this is.
+        world: Number of processes.
+    """
+
+    def __init__(self, whole: EpochBatches, rank: int = 0, world: int = 1) -> None:
+        self.whole, self.rank, self.world = whole, rank, world
+        self.epoch, self.start = 0, 0
+
+    @property
+    def varies(self) -> bool:
+        """Whether epochs may differ in their number of batches."""
+        return self.whole.varies
+
+    def groups(self, epoch: int) -> list[list[Integers]]:
+        """Batches that are computed at the same time: one per process, maybe empty."""
+        batches, world = self.whole.batches(epoch), self.world
+        found = [batches[at : at + world] for at in range(0, len(batches), world)]
+        if found and len(found[-1]) < world:
+            found[-1] = _cut_into(found[-1], world)
+        return found
+
+    def count(self, epoch: int) -> int:
+        """Batches of an epoch that each process takes, known before it starts."""
+        return -(-self.whole.count(epoch) // self.world)
+
+    def __len__(self) -> int:
+        return self.count(self.epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # A DataLoader with workers calls this twice per epoch: no side effects.
+        for group in self.groups(self.epoch)[self.start :]:
+            own = group[self.rank]
+            yield (own if len(own) else group[0][:1]).tolist()
+
+
+def _cut_into(batches: list[Integers], parts: int) -> list[Integers]:
+    """Batches cut in halves, the largest first, until there are so many."""
+    found = list(batches)
+    while len(found) < parts:
+        largest = max(range(len(found)), key=lambda n: len(found[n]))
+        found[largest : largest + 1] = np.array_split(found[largest], 2)
+    return found
+
+
 class SortedBatches(Sampler[list[int]]):
-    """All rows once, longest first: for prediction, where the order does not matter."""
+    """All rows once, longest first: for prediction, where the order does not matter.
+
+    Of several processes, each takes every `world`-th batch. All have the same number: the
+    batches after the first `real` ones of a process repeat a row and do not count.
+    """
 
     def __init__(
-        self, counts: np.ndarray, batch_size: int, max_tokens: int | None = None
+        self,
+        counts: np.ndarray,
+        batch_size: int,
+        max_tokens: int | None = None,
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.order = np.argsort(-counts, kind="stable")
-        self.batches = cut(self.order, batch_size, counts, max_tokens)
+        every = cut(self.order, batch_size, counts, max_tokens)
+        own = every[rank::world]
+        self.real = len(own)
+        lacking = -(-len(every) // world) - self.real
+        self.batches = own + [batch[:1] for batch in every[-1:]] * lacking
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,13 @@ class Parameters(BaseModel):
     """Base of every parameter group: read once, never changed, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    OF_THE_RUN: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that no artifact depends on: how it is made, and not what."""
+
+    def recorded(self) -> dict[str, Any]:
+        """All that artifacts depend on, as plain values."""
+        return self.model_dump(mode="json", exclude=set(self.OF_THE_RUN))
 
 
 class DataConfig(Parameters):

@@ -296,9 +296,11 @@ def test_an_evaluation_that_fails_half_way_leaves_the_old_one(tmp_path, broken):
     assert digest(entry.path) == before
 
 
-def test_what_a_killed_evaluation_left_is_taken_away(tmp_path):
+def test_what_a_killed_evaluation_left_is_taken_away(tmp_path, dead_process):
     entry = board(tmp_path)
-    (entry.path / ".part").mkdir(parents=True)
-    (entry.path / ".part" / "events.out.tfevents.1.x").write_bytes(b"half")
+    left = tmp_path / f".tensorboard_eval.{dead_process}.part"
+    left.mkdir()
+    (left / "events.out.tfevents.1.x").write_bytes(b"half")
     entry.save(evaluation())
     assert [name[:10] for name in names(entry.path)] == ["events.out", "roc_curve."]
+    assert names(tmp_path) == ["tensorboard_eval"]

@@ -131,3 +131,108 @@ def test_a_mistyped_data_folder_is_refused_by_every_stage(copied):
 def test_a_change_that_concerns_no_input_is_no_reason(copied):
     """Export parameters have no part in the training."""
     copied.ran("--pipelines=export", "--params=export.parity_rows=40")
+
+
+# What a stage says to a change, or to an artifact that was made from something else.
+ASK_ALL = """
+import json, pathlib, sys
+from dataclasses import replace
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from tabweave.artifacts import Provenance
+from tabweave.errors import ArtifactError
+from tabweave.hooks import artifact_path
+
+project = pathlib.Path.cwd()
+bootstrap_project(project)
+
+def asked(stage, given):
+    with KedroSession.create(project, runtime_params=given) as session:
+        try:
+            session.run(pipeline_names=[stage])
+        except ArtifactError as error:
+            return str(error)
+    return "was not refused"
+
+changes = json.loads(sys.argv[1])
+told = [[stage, given, asked(stage, given)] for stage, given in changes]
+with KedroSession.create(project) as session:
+    catalog = session.load_context().catalog
+foreign = []
+for stage in sorted({stage for stage, _ in changes}):
+    for name in sorted(pipelines[stage].inputs()):
+        path = None if name.startswith("params:") else artifact_path(catalog, name)
+        record = path and Provenance.read(path)
+        if record is None:
+            continue
+        for source in record.inputs:
+            replace(record, inputs=record.inputs | {source: "0" * 64}).write(path)
+            foreign.append([stage, name, source, asked(stage, {})])
+        record.write(path)
+json.dump([told, foreign], sys.stdout)
+"""
+# Stage -> the stages that its inputs come from, directly or not.
+UPSTREAM = {
+    "text": ("load",),
+    "tabular": ("load",),
+    "train": ("load", "text", "tabular"),
+    "evaluate": ("load", "text", "tabular", "train"),
+    "export": ("load", "text", "tabular", "train"),
+}
+# What may change -> the stage whose artifacts are out of date then, and the reason.
+CHANGES = {
+    "data.positive_label=0": ("load", "data.positive_label: '1' -> '0'"),
+    "data_dir=data/other": ("load", "made from another train.raw than"),
+    "text.max_sen_len=32": ("text", "text.max_sen_len: 64 -> 32"),
+    "tabular.cross_fit=3": ("tabular", "tabular.cross_fit: 5 -> 3"),
+    "model.hidden_common_dim=24": ("train", "model.hidden_common_dim: "),
+    "training.seed=7": ("train", "training.seed: "),
+}
+
+
+def nested(option):
+    """An option of --params as Kedro hands it on."""
+    key, value = option.split("=")
+    group, _, name = key.partition(".")
+    value = int(value) if value.isdecimal() and group != "data" else value
+    return {group: {name: value}} if name else {group: value}
+
+
+@pytest.mark.slow
+def test_every_stage_refuses_what_is_of_another_configuration_schema_or_data(copied):
+    """Parameters, raw files, and every artifact that was made from other ones."""
+    other = copied.data("other")
+    shutil.copytree(copied.data("01_raw"), other)
+    path = other / "train" / "marketplace.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("[bom]", "[bom] Sir,", 1), encoding="utf-8")
+    cases = [
+        (stage, option)
+        for stage, sources in UPSTREAM.items()
+        for option, (source, _) in CHANGES.items()
+        if source in sources
+    ]
+    before = copied.files()
+    changes = [(stage, nested(option)) for stage, option in cases]
+    done = copied.python("-c", ASK_ALL, json.dumps(changes))
+    assert done.code == 0, done.text
+    assert copied.files() == before
+    told, foreign = json.loads(done.out.splitlines()[-1])
+    for (stage, option), (_, _, message) in zip(cases, told, strict=True):
+        source, reason = CHANGES[option]
+        assert reason in message, (stage, option, message)
+        assert f"(stage {source})" in message
+        (stages,) = re.findall(r"--pipelines=(\S+)", message)
+        assert stages.split(",")[0] == source
+        assert stages.split(",")[-1] == stage
+    for stage, name, source, message in foreign:
+        (line,) = [part for part in message.splitlines() if "another" in part]
+        assert line.startswith(f"  - {name}: made from another {source} than"), stage
+    read = {(stage, name) for stage, name, *_ in foreign}
+    assert {"schema", "train.table"} <= {n for stage, n in read if stage == "text"}
+    assert {"train.tokens", "val.features"} <= {n for s, n in read if s == "train"}
+    for stage in ("evaluate", "export"):
+        assert {"model", "val.tokens", "val.features"} <= {
+            n for s, n in read if s == stage
+        }

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from tabweave.batches import as_is
 from tabweave.evaluation.metrics import MetricResult
 from tabweave.sampling import SortedBatches
-from tabweave.training.engine import epoch_batches
 from tabweave.training.epochs import Epochs
-from tabweave.training.module import TrainingModule
+from tabweave.training.fitting import epoch_batches
+from tabweave.training.module import TrainingModule, Validation
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +98,9 @@ def fit(tiny, tmp_path):
         batches = epoch_batches(plan.train, config)
         row_weights = None if weights is None else weights.numpy()[plan.train.labels]
         epochs = Epochs(batches, config, row_weights)
-        module = TrainingModule(model, rates, weights, plan.metric, epochs)
         order = SortedBatches(plan.val.token_counts(), 7)
+        validation = Validation(order, plan.val.labels, plan.metric)
+        module = TrainingModule(model, rates, weights, epochs, validation)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
@@ -118,7 +119,7 @@ def fit(tiny, tmp_path):
             )
             trainer.fit(
                 module,
-                DataLoader(plan.train, batch_sampler=batches, collate_fn=as_is),
+                DataLoader(plan.train, batch_sampler=epochs.batches, collate_fn=as_is),
                 DataLoader(plan.val, batch_sampler=order, collate_fn=as_is),
             )
         return trainer, module

@@ -68,6 +68,7 @@ def test_validation_uses_the_average_and_training_goes_on_without_it(fit):
         assert torch.equal(end, start)
 
 
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging:UserWarning")
 def test_the_average_lies_where_training_runs_whatever_the_module_says(fit):
     # When Lightning sets callbacks up, it has not moved the module yet.
     average = AveragedWeights(0.8, torch.device("meta"))

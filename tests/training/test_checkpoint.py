@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import checkpoint as distributed
 
 from models_fixtures import small_disk
 from tabweave.errors import ArtifactError, TrainingError
 from tabweave.training.checkpoint import (
+    META,
     WholeFileCheckpointIO,
-    checkpoint_callbacks,
+    best_checkpoint,
+    checkpoint_values,
     link_best,
     model_weights,
     own_checkpoints,
@@ -123,7 +126,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, files, monkeypatch, content)
         path.write_bytes(path.read_bytes()[:-50])
     else:
         torch.save({"state_dict": Runs()} if content == "code" else {"a": 1}, path)
-    with pytest.raises(ArtifactError, match=r"a\.ckpt is not a whole checkpoint"):
+    kind = "checkpoint of a model" if content == "other" else "whole checkpoint"
+    with pytest.raises(ArtifactError, match=rf"a\.ckpt is not a {kind}"):
         model_weights(path)
     assert not proof.exists()
 
@@ -150,7 +154,7 @@ def test_own_checkpoints_are_named_as_lightning_names_them(tmp_path, monkeypatch
         folder = Path("real")
     (real / "last.ckpt").write_text("old")
     (path,) = own_checkpoints(folder)
-    best, _ = checkpoint_callbacks(folder, "val/score", "max")
+    best = best_checkpoint(folder, "val/score", "max")
     assert path == Path(best.dirpath) / "last.ckpt"
     WholeFileCheckpointIO([path]).save_checkpoint(STATE, path)
     assert list(model_weights(folder / "last.ckpt")) == ["a"]
@@ -173,14 +177,52 @@ def test_an_earlier_run_s_checkpoints_go_when_the_first_new_one_is_there(tmp_pat
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_the_best_one_and_the_last_one_are_kept(tmp_path, mode):
-    best, last = checkpoint_callbacks(tmp_path, "val/score", mode)
+def test_the_best_ones_by_the_metric_are_kept(tmp_path, mode):
+    best = best_checkpoint(tmp_path, "val/score", mode)
     assert (best.monitor, best.mode) == ("val/score", mode)
-    assert last.monitor is None
-    assert best.save_top_k == last.save_top_k == 1
+    assert best.save_top_k == 1
+    assert not best.save_last  # it would be a copy, written within a step
     made = {"epoch": 2, "step": 40}
     assert Path(best.format_checkpoint_name(made)).name == "epoch=2-step=40.ckpt"
-    assert Path(last.format_checkpoint_name(made)).name == "last.ckpt"
-    assert best.state_key != last.state_key
-    best, last = checkpoint_callbacks(tmp_path, "val/score", mode, 3)
-    assert (best.save_top_k, last.save_top_k) == (3, 1)
+    assert best_checkpoint(tmp_path, "val/score", mode, 3).save_top_k == 3
+
+
+def in_parts(folder):
+    """A checkpoint in the form in which several processes write one."""
+    weights = {"model.a": torch.arange(3.0), "other.b": torch.zeros(1)}
+    distributed.save({"state_dict": weights}, checkpoint_id=folder, no_dist=True)
+    torch.save({"epoch": 3, "global_step": 40}, folder / META)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
+def test_a_checkpoint_in_parts_is_read_like_one_in_one_file(tmp_path):
+    folder = in_parts(tmp_path / "last.ckpt")
+    assert checkpoint_values(folder) == {"epoch": 3, "global_step": 40}
+    found = model_weights(folder)
+    assert list(found) == ["a"]
+    assert torch.equal(found["a"], torch.arange(3.0))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
+def test_a_checkpoint_in_parts_without_its_values_is_refused(tmp_path):
+    folder = in_parts(tmp_path / "last.ckpt")
+    (folder / META).unlink()
+    with pytest.raises(ArtifactError, match=r"last\.ckpt is not a whole checkpoint"):
+        checkpoint_values(folder)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
+def test_checkpoints_in_parts_are_replaced_and_copied_like_others(
+    tmp_path, monkeypatch, files
+):
+    def refuse(self, target):
+        raise OSError("no links here")
+
+    best = in_parts(tmp_path / "epoch=0-step=3.ckpt")
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for _ in range(2):  # the second copy takes the place of the first
+        link = link_best(tmp_path, str(best))
+        assert torch.equal(model_weights(link)["a"], torch.arange(3.0))
+    WholeFileCheckpointIO([best, link]).save_checkpoint(STATE, tmp_path / "last.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

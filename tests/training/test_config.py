@@ -196,3 +196,33 @@ def test_reading_the_configuration_needs_no_torch():
     command = [sys.executable, "-c", NO_TORCH]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_artifacts_do_not_depend_on_how_a_run_went():
+    plain = TrainingConfig()
+    again = TrainingConfig(
+        resume="required",
+        checkpoint_every_n_steps=3,
+        timeout_s=9,
+        rendezvous="host:1",
+        num_workers=1,
+    )
+    assert again.recorded() == plain.recorded()
+    assert TrainingConfig(devices=2).recorded() != plain.recorded()
+    assert "resume" in TrainingConfig.model_fields
+    assert set(TrainingConfig.model_fields) >= TrainingConfig.OF_THE_RUN
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"num_nodes": 2}, r"num_nodes is 2, so rendezvous must say"),
+        ({"rendezvous": "nowhere"}, "rendezvous"),
+        ({"fsdp": {"sharding": "grad_op"}}, "strategy is auto; set strategy to fsdp"),
+        ({"strategy": "fsdp", "gradient_compression": "bf16"}, "for strategy ddp"),
+        ({"strategy": "fsdp", "ema_decay": 0.9}, r"ema_decay 0.9 averages whole"),
+    ],
+)
+def test_processes_that_do_not_go_together_are_refused(given, words):
+    with pytest.raises(ValidationError, match=words):
+        TrainingConfig(**given)

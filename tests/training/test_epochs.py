@@ -11,37 +11,90 @@ from tabweave.training.epochs import Epochs, loss_shares
 TOKENS = np.random.default_rng(0).integers(1, 60, 100)
 
 
-def epochs(rows=100, row_weights=None, **training):
+def epochs(rows=100, row_weights=None, rank=0, world=1, **training):
     config = TrainingConfig(**({"batch_size": 8, "max_epochs": 3} | training))
     limit = config.max_tokens_per_batch
     batches = ShuffledBatches(rows, config.batch_size, 0, TOKENS[:rows], limit)
-    return Epochs(batches, config, row_weights)
+    return Epochs(batches, config, row_weights, rank=rank, world=world)
 
 
 @given(
-    st.lists(st.integers(1, 9), min_size=1, max_size=20),
-    st.integers(1, 6),
-    st.integers(0, 9),
-)
-def test_shares_turn_means_of_batches_into_the_mean_of_a_step(sizes, accumulate, seed):
-    losses = [np.random.default_rng([seed, n]).random(s) for n, s in enumerate(sizes)]
-    shares = loss_shares([float(size) for size in sizes], accumulate)
-    for at in range(0, len(sizes), accumulate):
-        part = slice(at, at + accumulate)
-        # What the optimizer sums: each batch's mean, divided by `accumulate`.
-        summed = sum(
-            share * batch.mean() / accumulate
-            for share, batch in zip(shares[part], losses[part], strict=True)
+    sizes=st.integers(1, 3).flatmap(
+        lambda world: st.lists(
+            st.tuples(
+                st.integers(1, 9), *[st.integers(0, 9) for _ in range(world - 1)]
+            ),
+            min_size=1,
+            max_size=12,
         )
-        assert summed == pytest.approx(np.concatenate(losses[part]).mean())
+    ),
+    accumulate=st.integers(1, 5),
+    weighted=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_shares_turn_means_of_batches_into_the_mean_of_a_step(
+    sizes, accumulate, weighted, seed
+):
+    draw = np.random.default_rng(seed)
+    rows = [[(draw.random(n), 0.1 + draw.random(n)) for n in group] for group in sizes]
+    if not weighted:
+        rows = [[(loss, np.ones(len(loss))) for loss, _ in group] for group in rows]
+    masses = np.array([[weight.sum() for _, weight in group] for group in rows])
+    shares = loss_shares(masses, accumulate)
+    assert shares.shape == masses.shape
+    world = masses.shape[1]
+    for at in range(0, len(rows), accumulate):
+        part = slice(at, at + accumulate)
+        # What the optimizer sees: of every batch the mean, divided by `accumulate` and,
+        # because gradients of processes are averaged, by their number.
+        stepped = sum(
+            share * np.average(loss, weights=weight) / accumulate / world
+            for group, factors in zip(rows[part], shares[part], strict=True)
+            for (loss, weight), share in zip(group, factors, strict=True)
+            if len(loss)
+        )
+        losses, weights = (
+            np.concatenate([pair[n] for group in rows[part] for pair in group])
+            for n in (0, 1)
+        )
+        assert stepped == pytest.approx(np.average(losses, weights=weights))
+    # A batch without rows counts nothing, whatever row stands in for it.
+    assert (shares[masses == 0] == 0).all()
 
 
 def test_a_batch_weighs_by_its_class_weights():
     weights = np.random.default_rng(1).random(100)
     made = epochs(row_weights=weights, accumulate_grad_batches=2)
-    batches = made.batches.batches(1)
+    batches = made.batches.whole.batches(1)
     pair = [weights[batch].sum() for batch in batches[2:4]]
     assert made.shares(1)[2:4] == pytest.approx([2 * m / sum(pair) for m in pair])
+
+
+@pytest.mark.parametrize("weights", [None, np.random.default_rng(1).random(100)])
+def test_every_process_knows_what_its_own_batches_weigh(weights):
+    def masses(rank):
+        own = [group[rank] for group in made[rank].batches.groups(2)]
+        return [len(b) if weights is None else weights[b].sum() for b in own]
+
+    made = [epochs(row_weights=weights, rank=rank, world=3) for rank in range(3)]
+    of_ranks = np.array([masses(rank) for rank in range(3)])
+    found = np.array([each.shares(2) for each in made])
+    assert found.shape == (3, 5)  # 13 batches of one process
+    assert found == pytest.approx(3 * of_ranks / of_ranks.sum(0))
+
+
+def test_processes_step_together():
+    # 13 batches, of which the last ones are cut: 7 for each of two processes.
+    assert epochs(world=2, rank=1).steps == [7, 7, 7]
+    assert epochs(world=2, accumulate_grad_batches=4, val_check_interval=1).steps == [
+        *(2, 2, 2)
+    ]
+    made = epochs(world=2, val_check_interval=0.5)
+    assert made.between_checks(0) == 3
+    assert epochs(world=2, max_tokens_per_batch=130).steps == [
+        len(epochs(world=2, max_tokens_per_batch=130).batches.groups(epoch))
+        for epoch in range(3)
+    ]
 
 
 def test_single_batches_need_no_shares():
@@ -64,7 +117,7 @@ def test_the_steps_of_a_run_are_known_before_it(training, steps):
 
 def test_with_a_token_budget_every_epoch_has_its_own_steps():
     made = epochs(max_tokens_per_batch=130)
-    assert made.steps == [len(made.batches.batches(epoch)) for epoch in range(3)]
+    assert made.steps == [len(made.batches.whole.batches(n)) for n in range(3)]
     assert len(set(made.steps)) > 1
 
 

@@ -26,7 +26,7 @@ SMALL_MACHINE = """
 import resource, sys
 from pathlib import Path
 from models_fixtures import Tiny, model_config
-import tabweave.training.engine as engine
+from tabweave.training import fitting
 from dataclasses import replace
 from tabweave.models.registry import TextInput, describe_model
 
@@ -44,8 +44,8 @@ def limited(*arguments):
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     return fit(*arguments)
 
-fit, engine._fit = engine._fit, limited
-engine.train_model(plan)
+fit, fitting._fit = fitting._fit, limited
+fitting.fit(plan)
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # No date and no version in the file: equal figures give equal bytes.
 PNG: dict[str, Any] = {"format": "png", "dpi": 150, "metadata": {"Software": None}}
-EVENTS = "events.out.tfevents.*"
 
 
 class JsonDataset(FileDataset[Any, Any]):
@@ -145,39 +145,44 @@ class TensorBoardDataset(FileDataset[dict[str, Any], Path]):
     def save(self, data: dict[str, Any]) -> None:
         """Replaces the events and figures of the last evaluation.
 
-        They are written aside first, so a failure leaves the old ones. Other folders
-        in this one, such as the curves of training, stay.
+        The folder is replaced whole, so a failure leaves the old ones. Other folders in
+        this one, such as the curves of training, stay.
 
         Args:
             data: ``scalars`` name -> number or None, ``figures`` name -> figure.
         """
-        aside = self.path / ".part"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        old = {*self.path.glob(EVENTS), *self.path.glob("*.png")}
-        try:
-            _write_events(aside, data)
-            new = {self.path / file.name for file in aside.iterdir()}
-            for path in new:
-                (aside / path.name).replace(path)
-        finally:
-            shutil.rmtree(aside)
-        for path in old - new:
-            path.unlink()
+        with replacing_folder(self.path) as part:
+            for other in (path for path in self.path.glob("*") if path.is_dir()):
+                shutil.copytree(other, part / other.name, symlinks=True)
+            _write_events(part, data)
 
 
 def _write_events(folder: Path, data: dict[str, Any]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
+    """Writes record after record: the library's own writer does so in a thread.
 
-    with SummaryWriter(str(folder)) as writer:
+    An error of the disk would end that thread and not reach the caller.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+    from torch.utils.tensorboard.summary import image, scalar
+
+    now = time.time()
+    with open(folder / f"events.out.tfevents.{now:.0f}.tabweave", "wb") as file:
+        records = RecordWriter(file)
+
+        def write(**content: Any) -> None:
+            records.write(Event(wall_time=now, **content).SerializeToString())
+
+        write(file_version="brain.Event:2")
         for name, value in data["scalars"].items():
             if value is not None:
-                writer.add_scalar(name, value, 0)
+                write(summary=scalar(name, value))  # type: ignore[no-untyped-call]
         for name, figure in data["figures"].items():
-            content = io.BytesIO()
-            figure.savefig(content, **PNG)
-            (folder / f"{name}.png").write_bytes(content.getvalue())
-            writer.add_image(name, _pixels(content.getvalue()), 0, dataformats="HWC")
+            png = io.BytesIO()
+            figure.savefig(png, **PNG)
+            (folder / f"{name}.png").write_bytes(png.getvalue())
+            pixels = _pixels(png.getvalue())
+            write(summary=image(name, pixels, dataformats="HWC"))  # type: ignore[no-untyped-call]
 
 
 def _pixels(png: bytes) -> Any:

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch.export import Dim
 
+from tabweave.artifacts import naming_the_disk
 from tabweave.batches import Batch, PackedText, Rows, pad
-from tabweave.errors import ExportError, shorten
+from tabweave.errors import ExportError, WriteError, shorten
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
 from tabweave.export.parity_rows import parity_rows
 from tabweave.models.classifier import Classifier, PaddedClassifier
@@ -110,6 +111,7 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
 
     Raises:
         ExportError: No opset works, or the checker refuses the file.
+        WriteError: The disk is full.
     """
     padded = PaddedClassifier(model).eval()
     failures: list[str] = []
@@ -130,8 +132,11 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
                     dynamic_shapes=_dynamic_shapes(model.spec),
                 )
                 assert program is not None
-                program.save(path, external_data=False)
+                with naming_the_disk(path):
+                    program.save(path, external_data=False)
             check_onnx_file(path)
+        except WriteError:
+            raise
         # The exporter raises dozens of kinds of errors, all of which mean the same.
         except Exception as error:  # noqa: BLE001
             cause = error

@@ -4,8 +4,16 @@ Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the h
 what Kedro does and call them.
 """
 
+from tabweave.hooks.full_disk import FullDiskHooks
 from tabweave.hooks.provenance import ProvenanceHooks
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
 from tabweave.hooks.summary import SummaryHooks
 
-__all__ = ["STAGES", "ProvenanceHooks", "SummaryHooks", "artifact_path", "stage_of"]
+__all__ = [
+    "STAGES",
+    "FullDiskHooks",
+    "ProvenanceHooks",
+    "SummaryHooks",
+    "artifact_path",
+    "stage_of",
+]

@@ -10,6 +10,7 @@ from kedro.pipeline.node import Node
 
 from tabweave.artifacts import STAGE_FORMATS
 from tabweave.errors import MissingDataError
+from tabweave.schema import Parameters
 
 STAGES = tuple(STAGE_FORMATS)
 PARAMETER = "params:"
@@ -33,4 +34,4 @@ def artifact_path(catalog: CatalogProtocol, name: str) -> Path | None:
 
 def plain(value: Any) -> Any:
     """A parameter group as a record keeps it."""
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    return value.recorded() if isinstance(value, Parameters) else value

@@ -10,9 +10,9 @@ from kedro.io import CatalogProtocol
 
 from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, differences
 from tabweave.errors import MissingDataError
-from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, plain
+from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path
 from tabweave.parameters import PARAMETER_TYPES
-from tabweave.schema import SPLITS
+from tabweave.schema import SPLITS, Parameters
 
 
 class Hashes:
@@ -122,5 +122,6 @@ class StalenessCheck:
 
     def _parameters(self, group: str, then: Any) -> Any:
         """The parameters of a group now, in the form of the record: defaults filled in."""
-        now = plain(self.catalog.load(f"{PARAMETER}{group}"))
-        return PARAMETER_TYPES[group](**now).model_dump(mode="json")
+        now = self.catalog.load(f"{PARAMETER}{group}")
+        values = now.model_dump() if isinstance(now, Parameters) else now
+        return PARAMETER_TYPES[group](**values).recorded()

@@ -89,6 +89,7 @@ def _assignments(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
     yield "data.classes", labels and tuple(str(label) for label in labels)
     yield "data.num_classes", h.num_classes
     yield "training.precision", "auto" if h.fp16 else "32-true"
+    yield "training.resume", "auto" if h.load_ckpt else "never"
     yield from _schedule(h)
     yield from _encoder(h)
     if h.text_processing_steps is not None:
@@ -206,6 +207,7 @@ def from_parameters(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, An
         scratch=text["encoder"] == SCRATCH
     )
     flat["fp16"] = training["precision"] != "32-true"
+    flat["load_ckpt"] = training["resume"] != "never"
     if not training["run_scheduler"]:
         flat["lr_decay"] = training["lr_decay"] or 0.0
     flat |= _encoder_sizes(groups["model"])

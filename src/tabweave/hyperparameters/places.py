@@ -155,11 +155,7 @@ PLACES: dict[str, Place] = {
     "early_stop_patience": _to("training.early_stop_patience"),
     "val_check_interval": _to("training.val_check_interval"),
     "metric_choices": _to("evaluation.metrics"),
-    "load_ckpt": Refused(
-        (False,),
-        "a training cannot be resumed yet; the best checkpoint is always what is "
-        "evaluated and exported",
-    ),
+    "load_ckpt": _from("training.resume"),
     "fp16": _from("training.precision"),
     "seed": _to("training.seed"),
 }

@@ -140,10 +140,6 @@ def pays(device: torch.device, lengths: Sequence[int]) -> bool:
         and torch.get_num_threads() >= LANES
         and len(lengths) >= LANES
         and sum(lengths) >= FEWEST_TOKENS
-        # The hooks of sharded parameters are not made for two threads.
-        and not (
-            torch.distributed.is_available() and torch.distributed.is_initialized()
-        )
     )
 
 

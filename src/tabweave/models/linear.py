@@ -17,7 +17,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def _onednn_linear() -> Any:
     """The operator, or None where torch was built without it."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 

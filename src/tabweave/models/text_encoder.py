@@ -62,7 +62,7 @@ class TextEncoder(nn.Module, ABC):
         self.width, self.vocabulary_size = width, vocabulary_size
         self.pad_id, self.pooling = pad_id, pooling
         self.layout: Layout = "packed"
-        self.frozen = False
+        self.frozen = self.sharded = False
         self.missing = nn.Parameter(torch.zeros(width))
 
     @abstractmethod
@@ -117,6 +117,8 @@ class TextEncoder(nn.Module, ABC):
         if not text.lengths:  # an encoder cannot run on no token at all
             states = self.missing.new_zeros(0, self.width)
             rows = self.missing.expand(text.rows, -1)
+            if self.training or self.sharded:
+                rows = rows + 0 * self._idle()
         else:
             states = self.packed_states(text)
             pooled = self.chunk_vectors(pool(self.pooling, states, text)).float()
@@ -126,6 +128,17 @@ class TextEncoder(nn.Module, ABC):
         if not with_states:
             return EncodedText(rows)
         return EncodedText(rows, PackedStates.of(states, text, self.missing))
+
+    def _idle(self) -> Tensor:
+        """Computes one padding token: a batch without text leaves no weight out.
+
+        Processes that train together wait for the gradient of every weight, and those
+        that share weights for each other in every layer.
+        """
+        zero = torch.zeros(1, dtype=torch.int64, device=self.missing.device)
+        text = PackedText(zero + self.pad_id, zero, zero, zero, [1], 1)
+        states = self.packed_states(text)
+        return self.chunk_vectors(pool(self.pooling, states, text)).float().sum()
 
     def for_export(self) -> PaddedTextEncoder:
         """The same arithmetic over padded chunks, which an exporter can trace."""

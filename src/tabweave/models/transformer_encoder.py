@@ -173,7 +173,7 @@ class TransformerEncoder(TextEncoder):
             getattr(layer, "gradient_checkpointing", False)
             for layer in self.encoder.modules()
         )
-        if again or not pays(embedded.device, text.lengths):
+        if again or self.sharded or not pays(embedded.device, text.lengths):
             return run(embedded, places, text.lengths)
         first = halves(text.lengths)
         lengths = (text.lengths[:first], text.lengths[first:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,10 @@ from tabweave.artifacts import write_bytes
 from tabweave.errors import ArtifactError, TrainingError
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+IDENTITY = "tabweave"
+"""Key of a checkpoint under which lies what training it is of."""
+META = "meta.pt"
+"""File of a checkpoint in parts that holds all but weights and optimizer."""
 OWN_NAME = re.compile(r"(last|best|epoch=\d+-step=\d+)\.ckpt")
 MODEL_PREFIX = "model."
 
@@ -42,8 +47,15 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         write_bytes(Path(path), lambda file: _save(checkpoint, file))
         for old in self.replaces:
             if old != Path(path):
-                old.unlink(missing_ok=True)
+                _remove(old)
         self.replaces = []
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def own_checkpoints(folder: Path) -> list[Path]:
@@ -65,11 +77,11 @@ def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def checkpoint_callbacks(
+def best_checkpoint(
     folder: Path, metric: str, mode: str, save_top_k: int = 1
-) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Two callbacks: one keeps the best validations by `metric`, one the last."""
-    best = ModelCheckpoint(
+) -> ModelCheckpoint:
+    """A callback that keeps the best validations by `metric`."""
+    return ModelCheckpoint(
         dirpath=folder,
         filename="{epoch}-{step}",
         monitor=metric,
@@ -78,14 +90,6 @@ def checkpoint_callbacks(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
-    # Not save_last of the first one: that writes last.ckpt beside a new best one only.
-    last = ModelCheckpoint(
-        dirpath=folder,
-        filename=Path(LAST).stem,
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
-    return best, last
 
 
 def link_best(folder: Path, best: str) -> Path:
@@ -100,26 +104,57 @@ def link_best(folder: Path, best: str) -> Path:
             "training.val_check_interval or raise training.max_epochs."
         )
     link = folder / BEST
-    link.unlink(missing_ok=True)
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)  # a copy of parts, where there are no links
+    # Replaced in one step: whoever is killed here leaves the old link or the new one.
+    part = folder / f".{BEST}.{os.getpid()}.part"
+    part.unlink(missing_ok=True)
     try:
-        link.symlink_to(Path(best).name)
+        part.symlink_to(Path(best).name)
     except OSError:  # a file system without links
-        shutil.copyfile(best, link)
+        if Path(best).is_dir():
+            shutil.copytree(best, link)
+            return link
+        shutil.copyfile(best, part)
+    os.replace(part, link)
     return link
 
 
+def checkpoint_values(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, without the weights where they are split; no code is run.
+
+    Raises:
+        ArtifactError: The file is not a whole checkpoint.
+    """
+    file = path / META if path.is_dir() else path
+    try:
+        found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ArtifactError(f"{path} is not a whole checkpoint: {error}") from error
+    return found
+
+
 def model_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of the plain model inside a checkpoint; no code is run.
+    """The weights of the plain model inside a checkpoint.
 
     Raises:
         ArtifactError: The file is not a checkpoint of a tabweave model.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:
-        raise ArtifactError(f"{path} is not a whole checkpoint: {error}") from error
+    found = _joined(path) if path.is_dir() else checkpoint_values(path)
+    if "state_dict" not in found:
+        raise ArtifactError(f"{path} is not a checkpoint of a model.")
     return {
         name.removeprefix(MODEL_PREFIX): value
-        for name, value in state.items()
+        for name, value in found["state_dict"].items()
         if name.startswith(MODEL_PREFIX)
     }
+
+
+def _joined(folder: Path) -> dict[str, Any]:
+    """The parts of a checkpoint that several processes wrote, put together."""
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole.ckpt"
+        dcp_to_torch_save(folder, whole)
+        return checkpoint_values(whole)

@@ -34,8 +34,29 @@ def lower_is_better(metric: str) -> bool:
     return metric in LOWER_IS_BETTER
 
 
+class FsdpConfig(Parameters):
+    """Parameter group ``training.fsdp``: what `strategy: fsdp` splits among processes."""
+
+    sharding: Literal["full", "grad_op", "none"] = "full"
+    """Split: weights, gradients and optimizer; all but gathered weights; or none: DDP."""
+    cpu_offload: bool = False
+    """Keep the shards in host memory while a GPU does not compute with them."""
+    sharded_checkpoints: bool = False
+    """Every process writes its part of last.ckpt, which is a folder then."""
+
+
 class TrainingConfig(Parameters):
     """Parameter group ``training``: optimizer, schedule, stopping and precision."""
+
+    OF_THE_RUN = frozenset(
+        {
+            "checkpoint_every_n_steps",
+            "num_workers",
+            "rendezvous",
+            "resume",
+            "timeout_s",
+        }
+    )
 
     batch_size: PositiveInt = 32
     """Rows of a batch at most."""
@@ -97,6 +118,26 @@ class TrainingConfig(Parameters):
     """Seed of initial weights, data order and dropout."""
     log_every_n_steps: PositiveInt = 10
     """Steps between two points of the training curves."""
+    num_workers: NonNegativeInt = 0
+    """Processes that read batches ahead; 0 reads them in the training process."""
+    resume: Literal["never", "auto", "required"] = "never"
+    """Go on from last.ckpt: if it is of this very training, or fail if it is not."""
+    checkpoint_every_n_steps: PositiveInt | None = None
+    """Steps between two writings of last.ckpt; None writes it after validations."""
+    devices: PositiveInt | Literal["auto"] = "auto"
+    """Processes on each machine; auto takes one per GPU, or one."""
+    num_nodes: PositiveInt = 1
+    """Machines; the others run ``tabweave join``."""
+    rendezvous: str | None = Field(None, pattern=r"^[^\s:/]+:\d{1,5}$")
+    """HOST:PORT of this machine, where the processes of several machines meet."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Several processes: ddp, each has the whole model (auto), or fsdp, each a part."""
+    fsdp: FsdpConfig = FsdpConfig()
+    """What fsdp splits."""
+    gradient_compression: Literal["none", "bf16"] = "none"
+    """Number format in which ddp sends gradients from process to process."""
+    timeout_s: PositiveInt = 300
+    """Seconds after which a process that waits for another one gives up."""
 
     @model_validator(mode="after")
     def _interval_is_whole_beyond_one(self) -> Self:
@@ -127,6 +168,38 @@ class TrainingConfig(Parameters):
                 "batch_size"
             )
         return self
+
+    @model_validator(mode="after")
+    def _machines_know_where_to_meet(self) -> Self:
+        if self.num_nodes > 1 and self.rendezvous is None:
+            raise ValueError(
+                f"num_nodes is {self.num_nodes}, so rendezvous must say where the "
+                "machines meet: HOST:PORT, as the others reach this one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_that_go_together(self) -> Self:
+        if self.strategy != "fsdp" and self.fsdp != FsdpConfig():
+            raise ValueError(
+                f"fsdp is set ({self.fsdp}), but strategy is {self.strategy}; set strategy "
+                "to fsdp, or leave fsdp out"
+            )
+        if self.strategy == "fsdp" and self.gradient_compression != "none":
+            raise ValueError(
+                "gradient_compression is for strategy ddp; with fsdp, leave it out"
+            )
+        if self.shards and self.ema_decay is not None:
+            raise ValueError(
+                f"ema_decay {self.ema_decay} averages whole weights, and fsdp has parts "
+                "of them in every process; use strategy ddp, or leave ema_decay out"
+            )
+        return self
+
+    @property
+    def shards(self) -> bool:
+        """Whether the weights are split among the processes, where there are several."""
+        return self.strategy == "fsdp" and self.fsdp.sharding != "none"
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -10,29 +9,35 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from tabweave.errors import TrainingError
-from tabweave.sampling import EpochBatches
+from tabweave.sampling import EpochBatches, RankBatches
 from tabweave.training.config import TrainingConfig
 
 
-def loss_shares(masses: Sequence[float], accumulate: int) -> np.ndarray:
+def loss_shares(masses: np.ndarray, accumulate: int) -> np.ndarray:
     """Factor of every batch's mean loss, so that a step takes the mean over its rows.
 
     A step sums the gradients of `accumulate` batches, each divided by `accumulate`; the
-    last step of an epoch may have fewer. A batch of half the mass counts half.
+    last step of an epoch may have fewer. Processes average their gradients. A batch of
+    half the mass counts half.
 
     Args:
-        masses: Per batch, its rows, or the sum of their class weights.
-        accumulate: Batches of a step.
+        masses: Float [batches, processes]: rows, or the sum of their class weights.
+        accumulate: Batches of a step in each process.
+
+    Returns:
+        Float [batches, processes].
 
     Example:
-        >>> loss_shares([8, 8, 4], 2).tolist()
-        [1.0, 1.0, 2.0]
+        >>> loss_shares(np.array([[8], [8], [4]]), 2).tolist()
+        [[1.0], [1.0], [2.0]]
+        >>> loss_shares(np.array([[8, 8], [3, 1]]), 1).tolist()
+        [[1.0, 1.0], [1.5, 0.5]]
     """
-    starts = np.arange(0, len(masses), accumulate)
-    of_step = np.add.reduceat(np.asarray(masses, np.float64), starts)
-    return (
-        np.asarray(masses) / np.repeat(of_step, accumulate)[: len(masses)] * accumulate
-    )
+    count, world = masses.shape
+    starts = np.arange(0, count, accumulate)
+    of_step = np.add.reduceat(masses.sum(1, dtype=np.float64), starts)
+    of_batch = np.repeat(of_step, accumulate)[:count, None]
+    return masses / of_batch * accumulate * world
 
 
 class Epochs:
@@ -42,6 +47,8 @@ class Epochs:
         batches: The sampler.
         config: Steps, accumulation, validation.
         row_weights: float [rows], class weight of every row; None weighs all alike.
+        rank: Which of the processes this is.
+        world: Number of processes.
     """
 
     def __init__(
@@ -49,8 +56,12 @@ class Epochs:
         batches: EpochBatches,
         config: TrainingConfig,
         row_weights: np.ndarray | None = None,
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.batches, self.config, self.row_weights = batches, config, row_weights
+        self.batches = RankBatches(batches, rank, world)
+        self.config, self.row_weights = config, row_weights
         self.steps = self._steps()
 
     def _steps(self) -> list[int]:
@@ -68,16 +79,18 @@ class Epochs:
         return found
 
     def shares(self, epoch: int) -> np.ndarray | None:
-        """Factor of every batch's mean loss; None where all are 1."""
+        """Factor of the mean loss of this process's batches; None where all are 1."""
         accumulate = self.config.accumulate_grad_batches
-        if accumulate == 1:
+        if accumulate == 1 and self.batches.world == 1:
             return None
-        batches = self.batches.batches(epoch)
+        groups = self.batches.groups(epoch)
+        masses = np.array([[self._mass(batch) for batch in group] for group in groups])
+        return loss_shares(masses, accumulate)[:, self.batches.rank]
+
+    def _mass(self, batch: np.ndarray) -> float:
         if self.row_weights is None:
-            masses = [float(len(batch)) for batch in batches]
-        else:
-            masses = [float(self.row_weights[batch].sum()) for batch in batches]
-        return loss_shares(masses, accumulate)
+            return float(len(batch))
+        return float(self.row_weights[batch].sum())
 
     def between_checks(self, epoch: int) -> int:
         """Batches between two validations of an epoch.
@@ -119,10 +132,16 @@ class EpochOrder(Callback):
     def __init__(self, epochs: Epochs) -> None:
         self.epochs = epochs
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Sets the epoch at hand: Lightning does not announce one that goes on."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule
     ) -> None:
         """Sets order and checks of this epoch."""
+        if trainer.current_epoch >= len(self.epochs.steps):
+            return  # a training that is over and is resumed
         self.epochs.batches.epoch = trainer.current_epoch
         trainer.val_check_batch = self.epochs.between_checks(trainer.current_epoch)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from tabweave.errors import TrainingError
 from tabweave.models.classifier import Classifier
 from tabweave.models.text_encoder import TextEncoder
 from tabweave.models.transformer_encoder import TransformerEncoder
+from tabweave.training.distributed import gathered, rank_and_world, summed
 from tabweave.training.matmul_peak import matmul_peak, training_flops
 from tabweave.training.memory import memory_figures
 from tabweave.training.module import TrainingModule
@@ -103,18 +103,24 @@ class History(Callback):
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
+        self._carried: list[Any] | None = None
         self._reset()
         self._train_seconds = 0.0
 
     def _reset(self) -> None:
         self.rows, self.tokens, self.computed, self.loss = 0, 0, 0, 0.0
-        self.lengths: dict[int, list[int]] = defaultdict(list)
+        self.flops: float | None = None
         self._pending: list[tuple[int, int, Tensor]] = []
         self.clock = Clock()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
         self._reset()
+        if self._carried is not None:
+            self.rows, self.tokens, self.computed, self.loss = self._carried[:4]
+            self.flops, seconds = self._carried[4:]
+            self.clock.started -= seconds
+            self._carried = None
 
     def on_train_batch_start(
         self,
@@ -130,23 +136,26 @@ class History(Callback):
         self,
         trainer: L.Trainer,
         pl_module: TrainingModule,
-        outputs: Mapping[str, Tensor],
+        outputs: Mapping[str, Any],
         batch: Batch,
         batch_idx: int,
     ) -> None:
         """Counts rows, tokens and loss."""
-        self.rows += len(batch)
-        self.tokens += batch.tokens
-        self.computed += computed_tokens(pl_module.model, batch)
-        for field, text in enumerate(batch.texts):
-            if isinstance(text, PackedText):
-                self.lengths[field] += text.lengths
-        self._pending.append((trainer.global_step, len(batch), outputs["mean"]))
+        if outputs["rows"]:
+            self.rows += len(batch)
+            self.tokens += batch.tokens
+            self.computed += computed_tokens(pl_module.model, batch)
+            lengths = [
+                t.lengths if isinstance(t, PackedText) else [] for t in batch.texts
+            ]
+            flops = encoder_flops(pl_module.model, lengths)
+            self.flops = None if flops is None else (self.flops or 0.0) + flops
+            self._pending.append((trainer.global_step, len(batch), outputs["mean"]))
         if len(self._pending) >= trainer.log_every_n_steps:
             self._count_losses(trainer.current_epoch)
         self.clock.step += self.clock.lap()
 
-    def _count_losses(self, epoch: int) -> None:
+    def _count_losses(self, epoch: int | str) -> None:
         """Adds up losses, several at once: to read one, a GPU must have finished it.
 
         Raises:
@@ -170,6 +179,26 @@ class History(Callback):
         self._count_losses(trainer.current_epoch)
         self.clock.step += self.clock.lap()
         self._train_seconds = self.clock.mark - self.clock.started
+        self._add_up()
+
+    def _add_up(self) -> None:
+        """Counts of all processes."""
+        counts = [self.rows, self.tokens, self.computed, self.loss, self.flops or 0.0]
+        rows, tokens, computed, self.loss, flops = summed(counts)
+        self.rows, self.tokens, self.computed = int(rows), int(tokens), int(computed)
+        self.flops = None if self.flops is None else flops
+
+    def state_dict(self) -> dict[str, Any]:
+        """The records so far, and what every process has counted for the next one."""
+        self._count_losses("the last ones")
+        seconds = time.monotonic() - self.clock.started
+        counts = [self.rows, self.tokens, self.computed, self.loss, self.flops, seconds]
+        return {"records": self.records, "counts": gathered(counts)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on behind the records of a checkpoint."""
+        self.records = list(state_dict["records"])
+        self._carried = state_dict["counts"][rank_and_world()[0]]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: TrainingModule) -> None:
         """Writes one record."""
@@ -185,7 +214,7 @@ class History(Callback):
             "step": trainer.global_step,
             "train/loss": self.loss / max(1, self.rows),
             **values,
-            **self._speed(pl_module.model),
+            **self._speed(),
             **memory_figures(),
         }
         self.records.append(record)
@@ -193,7 +222,7 @@ class History(Callback):
             trainer.logger.log_metrics(curves(record), step=trainer.global_step)
         self._reset()
 
-    def _speed(self, model: Classifier) -> dict[str, Any]:
+    def _speed(self) -> dict[str, Any]:
         seconds = max(self._train_seconds, 1e-9)
         padding = 1 - self.tokens / self.computed if self.computed else None
         return {
@@ -202,9 +231,7 @@ class History(Callback):
             "samples_per_second": self.rows / seconds,
             "tokens_per_second": self.tokens / seconds,
             "padding_share": padding,
-            "encoder_flops": encoder_flops(
-                model, [self.lengths[n] for n in range(len(model.text))]
-            ),
+            "encoder_flops": self.flops,
             "matmul_peak_share": None,
             "train_seconds": self._train_seconds,
             "data_seconds": self.clock.data,
@@ -233,7 +260,10 @@ class Curves(Callback):
         """Writes the hyperparameters; the metric that decides is shown beside them."""
         from torch.utils.tensorboard.summary import hparams
 
-        if not isinstance(trainer.logger, TensorBoardLogger):
+        if (
+            not isinstance(trainer.logger, TensorBoardLogger)
+            or not trainer.is_global_zero
+        ):
             return
         plain = {
             name: value if isinstance(value, bool | int | float | str) else str(value)

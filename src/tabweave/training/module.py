@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from tabweave.batches import Batch
 from tabweave.errors import TrainingError
 from tabweave.models.classifier import Classifier
+from tabweave.sampling import SortedBatches
+from tabweave.training.checkpoint import IDENTITY
+from tabweave.training.distributed import from_first, gathered, rank_and_world
 from tabweave.training.epochs import Epochs
 from tabweave.training.loss import training_loss
 from tabweave.training.optimizer import make_optimizer, make_schedule, parameter_groups
+from tabweave.training.strategy import shard
 
 
 class Values(Protocol):
@@ -30,6 +37,22 @@ class Values(Protocol):
 Metric = Callable[[np.ndarray, np.ndarray], Values]
 
 
+@dataclass(frozen=True)
+class Validation:
+    """The val split, and what is computed of it.
+
+    Attributes:
+        batches: Its sampler, for this process.
+        labels: int64 [N].
+        metric: Probabilities [N, C] and labels [N] -> named values; called once per
+            validation, with the whole split, in the order of its file.
+    """
+
+    batches: SortedBatches
+    labels: np.ndarray
+    metric: Metric
+
+
 class TrainingModule(L.LightningModule):
     """Trains a `Classifier`.
 
@@ -37,11 +60,11 @@ class TrainingModule(L.LightningModule):
         model: The plain model.
         encoder_rates: Learning rate of each text encoder.
         weights: Class weights, or None.
-        metric: Probabilities [N, C] and labels [N] -> named values; called once per
-            validation, with the whole val split.
         epochs: The configuration, steps of the epochs, weight of their batches.
+        validation: What is validated, and by what.
 
     Attributes:
+        identity: What the training is; every checkpoint says it.
         undefined: Metrics without a value at the last validation.
     """
 
@@ -50,24 +73,42 @@ class TrainingModule(L.LightningModule):
         model: Classifier,
         encoder_rates: Sequence[float],
         weights: Tensor | None,
-        metric: Metric,
         epochs: Epochs,
+        validation: Validation,
     ) -> None:
         super().__init__()
-        self.model, self.metric = model, metric
+        self.validation = validation
+        self.identity: dict[str, Any] = {}
+        self.model = model
         self.encoder_rates = encoder_rates
         self.epochs, self.config = epochs, epochs.config
         self.register_buffer("weights", weights, persistent=False)
         self.undefined: list[str] = []
         self._shares: np.ndarray | None = None
-        self._outputs: list[tuple[Tensor, Tensor]] = []
+        self._outputs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def configure_model(self) -> None:
+        """Splits the model among the processes, where that is asked for."""
+        if self.config.shards and rank_and_world()[1] > 1:
+            shard(self.model, self.device_mesh["data_parallel"], self.config.fsdp)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Says of what training the checkpoint is."""
+        checkpoint[IDENTITY] = self.identity
+
+    def on_train_start(self) -> None:
+        """Looks up the epoch at hand: Lightning does not announce one that goes on."""
+        self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Looks up what each batch of the epoch weighs in its step."""
         self._shares = self.epochs.shares(self.current_epoch)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The loss to be stepped on, and the mean loss over the rows of the batch."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The loss to be stepped on, the mean loss of the batch, and its rows.
+
+        A batch that only keeps this process in step with others has no rows.
+        """
         logits = self.model(batch).float()
         weights = self.get_buffer("weights") if self.weights is not None else None
         loss = training_loss(logits, batch.labels, weights, self.config)
@@ -76,17 +117,20 @@ class TrainingModule(L.LightningModule):
         if balance is not None:
             self.log("train/auxiliary_loss", balance.detach(), batch_size=len(batch))
             loss = loss + balance
-        if self._shares is not None:
-            loss = loss * float(self._shares[batch_idx])
-        return {"loss": loss, "mean": mean}
+        share = 1.0 if self._shares is None else float(self._shares[batch_idx])
+        if share != 1:
+            loss = loss * share
+        return {"loss": loss, "mean": mean, "rows": len(batch) if share else 0}
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the outputs of the last validation."""
         self._outputs.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keeps logits and labels until the whole split is there."""
-        self._outputs.append((self.model(batch).float().cpu(), batch.labels.cpu()))
+        """Keeps row numbers and logits until the whole split is there."""
+        logits = self.model(batch).float().cpu()
+        if batch_idx < self.validation.batches.real:
+            self._outputs.append((batch.index.numpy(), logits.numpy()))
 
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics over the whole val split.
@@ -94,13 +138,7 @@ class TrainingModule(L.LightningModule):
         Raises:
             TrainingError: The metric that decides is undefined.
         """
-        logits = torch.cat([logits for logits, _ in self._outputs])
-        labels = torch.cat([labels for _, labels in self._outputs])
-        values: dict[str, float | None] = {
-            "val/loss": functional.cross_entropy(logits, labels).item()
-        }
-        probabilities = torch.softmax(logits, 1).numpy()
-        values |= self.metric(probabilities, labels.numpy()).values
+        values = from_first(self._values(gathered(self._outputs)))
         decisive = self.config.early_stop_metric
         if values.get(decisive) is None:
             known = ", ".join(
@@ -112,7 +150,26 @@ class TrainingModule(L.LightningModule):
             )
         defined = {name: value for name, value in values.items() if value is not None}
         self.undefined = [name for name, value in values.items() if value is None]
-        self.log_dict(defined, batch_size=len(labels))
+        self.log_dict(defined, batch_size=len(self.validation.labels))
+
+    def _values(
+        self, outputs: list[list[tuple[np.ndarray, np.ndarray]]]
+    ) -> dict[str, float | None]:
+        """All values of a validation, computed by the first process from all outputs."""
+        if rank_and_world()[0]:
+            return {}
+        labels = torch.from_numpy(self.validation.labels.copy())
+        logits = torch.empty(len(labels), len(self.model.spec.classes))
+        for index, found in chain.from_iterable(outputs):
+            logits[torch.from_numpy(index)] = torch.from_numpy(found)
+        values: dict[str, float | None] = {
+            "val/loss": functional.cross_entropy(logits, labels).item()
+        }
+        probabilities = torch.softmax(logits, 1).numpy()
+        return {
+            **values,
+            **self.validation.metric(probabilities, labels.numpy()).values,
+        }
 
     def configure_gradient_clipping(
         self,
@@ -123,12 +180,16 @@ class TrainingModule(L.LightningModule):
         """Clips by norm and logs the norm; Lightning refuses it for a fused optimizer."""
         limit = gradient_clip_val or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         self.log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer and its schedule, one tick per step."""
         # fp16 scales the loss, and a fused optimizer would unscale it after the clip.
         fused = self.trainer.precision != "16-mixed"
+        if self.config.shards and self.config.optimizer == "SGD":
+            fused = False  # torch has no fused SGD over parts of weights
         groups = parameter_groups(self.model, self.config, self.encoder_rates)
         optimizer = make_optimizer(groups, self.config, fused=fused)
         schedule = make_schedule(optimizer, self.config, self.epochs.steps)

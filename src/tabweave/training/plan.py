@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tabweave.batches import Rows
 from tabweave.errors import (
@@ -40,6 +41,8 @@ class TrainingPlan:
         checkpoints: Folder of the checkpoints.
         log_folder: Folder of the TensorBoard events.
         vectors: Folder of the row vectors of frozen encoders.
+        identity: What the training is; it is kept in every checkpoint.
+        resume: The checkpoint to go on from, or None.
     """
 
     spec: ModelSpec
@@ -51,6 +54,13 @@ class TrainingPlan:
     checkpoints: Path
     log_folder: Path
     vectors: Path
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    resume: Path | None = None
+
+    @property
+    def rank_logs(self) -> Path:
+        """Folder of the log files of several processes."""
+        return self.checkpoints.parent / "rank_logs"
 
 
 def _infos(tokens: ArrowFile) -> dict[str, TokenInfo]:

@@ -31,6 +31,7 @@ class TrainingBar(ProgressBar):
         live = sys.stderr.isatty()
         self.bar = tqdm(
             total=sum(pl_module.epochs.steps),
+            initial=trainer.global_step,
             desc="  training",
             unit="step",
             disable=not self.shown,
@@ -50,7 +51,7 @@ class TrainingBar(ProgressBar):
     ) -> None:
         """Moves the bar."""
         assert self.bar is not None
-        self.rows += len(batch)
+        self.rows += outputs["rows"] * trainer.world_size
         if trainer.global_step % trainer.log_every_n_steps == 0:
             values = trainer.callback_metrics
             shown = {"loss": f"{outputs['mean'].item():.3f}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from tabweave.evaluation.config import EvaluationConfig
 from tabweave.schema import DataSchema
 from tabweave.tables import ArrowFile, RawTable, TableFile
 from tabweave.tabular import PrecomputedFile
+from tabweave.training.config import TrainingConfig
 
 
 def predict_splits(
@@ -20,21 +22,30 @@ def predict_splits(
     val_features: ArrowFile,
     test_features: ArrowFile,
     schema: dict[str, Any],
+    checkpoints: Path,
     config: EvaluationConfig,
+    training: TrainingConfig,
 ) -> tuple[pa.Table, pa.Table]:
     """Probabilities of every val and test row, in the order of the file."""
     from tabweave.batches import Rows
-    from tabweave.evaluation.predict import predict_probabilities
+    from tabweave.evaluation.predict import predict_in_ranks
     from tabweave.evaluation.predictions import prediction_table
 
     roles = DataSchema(**schema)
     fields = [field.name for field in model.spec.text]
-    tables = []
-    for tokens, features in ((val_tokens, val_features), (test_tokens, test_features)):
-        rows = Rows(tokens, features, fields)
-        probabilities = predict_probabilities(model, rows, precision=config.precision)
-        tables.append(prediction_table(rows.ids, rows.labels, probabilities, roles))
-    return tables[0], tables[1]
+    val = Rows(val_tokens, val_features, fields)
+    test = Rows(test_tokens, test_features, fields)
+    found = predict_in_ranks(
+        model,
+        (val, test),
+        precision=config.precision,
+        training=training,
+        logs=checkpoints.parent / "rank_logs",
+    )
+    return (
+        prediction_table(val.ids, val.labels, found[0], roles),
+        prediction_table(test.ids, test.labels, found[1], roles),
+    )
 
 
 def score_rows(

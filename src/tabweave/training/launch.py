@@ -1,0 +1,246 @@
+"""Runs a function in several processes at once, on one machine or on several.
+
+The function runs once per process and nothing else does: what it takes crosses as it is
+pickled, so large tables cross as paths. Whatever ends one process ends them all, and the
+error says which one it was and why.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tabweave import errors
+from tabweave.errors import TrainingError
+from tabweave.training.notes import read_notes
+from tabweave.training.warden import Warden
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
+
+    from tabweave.training.config import TrainingConfig
+
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+LAUNCHERS = ("torch.distributed.elastic", "torch.multiprocessing")
+GRACE_S = 15
+"""Seconds that processes get to save and leave before they are killed."""
+TERMINATED = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How many processes work together, and where they meet.
+
+    Attributes:
+        devices: Processes on each machine.
+        nodes: Machines.
+        node: Number of this machine; 0 runs Kedro.
+        rendezvous: HOST:PORT of machine 0, for several machines.
+        timeout_s: Seconds after which a process that does not answer is given up.
+        threads: Compute threads of each process; None shares out the cores.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+    node: int = 0
+    rendezvous: str | None = None
+    timeout_s: int = 300
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Self:
+        """As a training is configured; "auto" looks for GPUs."""
+        devices = config.devices
+        return cls(
+            devices=local_devices() if devices == "auto" else devices,
+            nodes=config.num_nodes,
+            rendezvous=config.rendezvous,
+            timeout_s=config.timeout_s,
+            threads=config.threads,
+        )
+
+    @property
+    def world(self) -> int:
+        """Number of all processes."""
+        return self.devices * self.nodes
+
+
+def local_devices() -> int:
+    """One process per GPU, or one."""
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
+    """Calls a function in every process.
+
+    Args:
+        task: A function of a module, and what it takes; None on a machine that joins.
+        ranks: How many processes, and where.
+        logs: Folder of the log files, one per process.
+
+    Returns:
+        What the function gave in the first process; None on a machine that joins.
+
+    Raises:
+        TrainingError: A process failed; the message names it and gives its own error.
+        TabweaveError: A process refused its input; the error is that of the process.
+        KeyboardInterrupt: Ctrl-C.
+        SystemExit: 143 after SIGTERM, when all processes have saved.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+
+    from tabweave.training.ranks import Meeting, work
+
+    multiprocessing.set_forkserver_preload(["tabweave.training.engine"])
+    threads = ranks.threads or max(1, (os.cpu_count() or 1) // ranks.devices)
+    with (
+        tempfile.TemporaryDirectory(prefix="ranks-") as folder,
+        _own_signals(),
+        _silent_launcher(),
+    ):
+        notes = Path(folder)
+        meeting = Meeting(logs, notes, ranks.timeout_s, threads)
+        warden = Warden(notes, GRACE_S)
+        try:
+            with warden:
+                results = elastic_launch(_config(ranks, notes), work)(meeting, task)
+        except ChildFailedError as error:
+            raise _explained(error, notes, logs, warden) from None
+        except SignalException as error:
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + error.sigval) from None
+    return next((found for found in results.values() if found is not None), None)
+
+
+def _config(ranks: Ranks, notes: Path) -> LaunchConfig:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    endpoint = ranks.rendezvous or f"127.0.0.1:{_free_port()}"
+    return LaunchConfig(
+        min_nodes=ranks.nodes,
+        max_nodes=ranks.nodes,
+        nproc_per_node=ranks.devices,
+        run_id="tabweave",
+        rdzv_backend="static",
+        rdzv_endpoint=endpoint,
+        rdzv_configs={"rank": ranks.node, "timeout": ranks.timeout_s},
+        local_addr="localhost" if ranks.nodes == 1 else None,
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="forkserver",
+        shutdown_timeout=GRACE_S,
+        logs_specs=DefaultLogsSpecs(log_dir=str(notes / "elastic")),
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Puts back the handlers that the launcher replaces and leaves in place."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _silent_launcher() -> Iterator[None]:
+    """What PyTorch's launcher says of a failure is said once, by the error."""
+    loggers = [logging.getLogger(name) for name in LAUNCHERS]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+def _explained(error: Any, folder: Path, logs: Path, warden: Warden) -> BaseException:
+    """The error of the process that failed first, by what the processes left word of."""
+    notes = read_notes(folder)
+    failed = [note for note in notes if note["state"] == "failed"]
+    left = [note for note in notes if note["state"] == "started"]
+    if any(note["exit_code"] == TERMINATED for note in failed):
+        return SystemExit(TERMINATED)
+    for wanted in (
+        [note for note in failed if not note["lost_another"]],
+        [note for note in left if note["rank"] in warden.gone],
+        left,
+        [note for note in failed if note["rank"] in warden.stuck],
+        failed,
+    ):
+        if wanted:
+            first = min(wanted, key=lambda note: note.get("time", time.time()))
+            return _of_process(first, logs, warden)
+    _, failure = error.get_first_failure()
+    return TrainingError(
+        f"A process of the training ended with exit code {failure.exitcode} before it "
+        f"began: {failure.message}. The logs are in {logs}."
+    )
+
+
+def _of_process(note: dict[str, Any], logs: Path, warden: Warden) -> Exception:
+    rank, log = note["rank"], logs / f"rank_{note['rank']}.log"
+    if note["state"] == "started" or (note["lost_another"] and rank in warden.stuck):
+        code = warden.exit_code(note["pid"])
+        ending = _ending(code, hung=rank in warden.stuck)
+        return TrainingError(
+            f"Rank {rank} (pid {note['pid']}) {ending}. The last "
+            f"checkpoint is whole: set training.resume to auto and run again. Log: {log}"
+        )
+    if note["expected"]:
+        kind = getattr(errors, note["kind"], TrainingError)
+        found: Exception = kind(
+            f"{note['message']}\nSo said rank {rank} (pid {note['pid']}). Log: {log}"
+        )
+        return found
+    return TrainingError(
+        f"Rank {rank} (pid {note['pid']}) failed with {note['kind']}: {note['message']}\n"
+        f"{note['traceback']}Log: {log}"
+    )
+
+
+def _ending(code: int | None, *, hung: bool) -> str:
+    if hung:
+        return (
+            "did not answer within training.timeout_s; the stacks of all ranks are in "
+            "their logs"
+        )
+    if code is None:
+        return "is gone, and nobody knows why"
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (the kernel does so when memory runs out)" if code == -9 else ""
+        return f"was ended by {name}{hint}"
+    return f"ended with exit code {code} before the training was done"

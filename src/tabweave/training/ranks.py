@@ -1,0 +1,118 @@
+"""Inside one of several processes that work together: meet, report, and die when due."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+import torch.distributed as dist
+
+from tabweave.training.distributed import from_first
+from tabweave.training.notes import Note
+from tabweave.training.warden import DUMP
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How a process finds the others, and where it leaves word.
+
+    Attributes:
+        logs: Folder of the log files, one per process.
+        notes: Folder in which the processes of this machine leave word for the launcher.
+        timeout_s: Seconds after which a process that does not answer is given up.
+        threads: Compute threads of each process.
+    """
+
+    logs: Path
+    notes: Path
+    timeout_s: int
+    threads: int
+
+
+def work(
+    meeting: Meeting, task: tuple[Callable[..., Any], tuple[Any, ...]] | None
+) -> Any:
+    """The whole life of a process: meets the others, calls the function, says how it went.
+
+    Args:
+        meeting: How to find the others.
+        task: A function of a module and what it takes; None takes both from the first
+            process, on a machine that has joined.
+
+    Returns:
+        What the function gave in the first process, else None.
+    """
+    rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
+    _die_with_launcher()
+    meeting.logs.mkdir(parents=True, exist_ok=True)
+    path = meeting.logs / f"rank_{rank}.log"
+    with path.open("w", encoding="utf-8", buffering=1) as log:
+        _write_log(log, meeting, rank)
+        note = Note(meeting.notes, local, rank)
+        note.started()
+        try:
+            _meet(meeting, local)
+            function, arguments = from_first(task)
+            result = function(*arguments)
+            dist.destroy_process_group()
+        except BaseException as error:
+            traceback.print_exc(file=log)
+            note.failed(error)
+            raise
+        note.done()
+        return result if rank == 0 else None
+
+
+def _meet(meeting: Meeting, local: int) -> None:
+    torch.set_num_threads(meeting.threads)
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=timedelta(seconds=meeting.timeout_s))
+
+
+def _write_log(log: TextIO, meeting: Meeting, rank: int) -> None:
+    """Sends what is logged, and stacks on demand, to the file of this process.
+
+    The first process keeps the terminal as well, for the progress bar.
+    """
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    faulthandler.enable(log)
+    faulthandler.register(DUMP, log, all_threads=True)
+    log.write(f"rank {rank}, pid {os.getpid()}, {meeting.threads} threads\n")
+    if rank:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log.fileno(), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        os.dup2(log.fileno(), sys.__stderr__.fileno() if sys.__stderr__ else 2)
+
+
+def _die_with_launcher() -> None:
+    """Kills this process as soon as the one that launched it is gone."""
+    launcher = parent_process()
+    if launcher is None:
+        return
+
+    def watch() -> None:
+        connection.wait([launcher.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="watches the launcher", daemon=True).start()
