@@ -96,7 +96,7 @@ def test_a_second_sigterm_is_immediate(start, plan, note, devices):
     training = start(made, pause=30, own_server=True)
     training.reached(1)
     os.kill(training.pid, signal.SIGTERM)
-    time.sleep(1)
+    time.sleep(4)
     assert training.process.is_alive(), training.words()
     os.kill(training.pid, signal.SIGTERM)
     code = ended(training, f"second SIGTERM, {devices} processes", note, limit=5)

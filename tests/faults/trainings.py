@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
 ROOM = 64 * 2**20
 """Bytes that a process may still take after its memory is limited."""
 
@@ -323,10 +321,3 @@ class Training:
         for pid in self._alive():
             os.kill(pid, signal.SIGKILL)
         self.process.join()
-
-
-def main() -> None:
-    """Trains the run that is pickled in a file; for a process that nobody forked."""
-    import pickle
-
-    _train(pickle.loads(Path(sys.argv[1]).read_bytes()))

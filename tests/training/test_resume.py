@@ -45,12 +45,10 @@ def test_all_generators_go_on_from_a_state_that_a_checkpoint_keeps(tmp_path):
     assert expected[0] != expected[1]
 
 
-@pytest.mark.parametrize(
-    ("done", "start"), [(0, 0), (2, 2), (7, 0)], ids=["none", "two", "all"]
-)
-def test_the_sampler_begins_at_the_next_batch(done, start):
+@pytest.mark.parametrize("start", [0, 2, 6])
+def test_the_sampler_begins_at_the_next_batch(start):
     batches = RankBatches(ShuffledBatches(50, 8, seed=0))
-    state = {"epoch": 3, "done": done, "logged": 0, "random": [random_state()]}
+    state = {"epoch": 3, "done": start, "logged": 0, "random": [random_state()]}
     Position(batches).load_state_dict(state)
     whole = [batch.tolist() for batch in batches.whole.batches(3)]
     assert list(batches) == whole[start:]

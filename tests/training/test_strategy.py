@@ -1,10 +1,10 @@
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy
 
 from tabweave.errors import TrainingError
 from tabweave.training.config import FsdpConfig, TrainingConfig
-from tabweave.training.strategy import CompressedDDP, make_strategy
+from tabweave.training.strategy import CompressedDDP, ShardedStrategy, make_strategy
 
 
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "fsdp"])
@@ -17,8 +17,8 @@ def test_alone_a_process_needs_no_strategy(strategy):
     [
         ({}, DDPStrategy),
         ({"strategy": "ddp"}, DDPStrategy),
-        ({"strategy": "fsdp"}, ModelParallelStrategy),
-        ({"strategy": "fsdp", "fsdp": {"sharding": "grad_op"}}, ModelParallelStrategy),
+        ({"strategy": "fsdp"}, ShardedStrategy),
+        ({"strategy": "fsdp", "fsdp": {"sharding": "grad_op"}}, ShardedStrategy),
         ({"strategy": "fsdp", "fsdp": {"sharding": "none"}}, DDPStrategy),
     ],
 )

@@ -109,6 +109,8 @@ def _predict_in_rank(
 ) -> list[np.ndarray]:
     model = load_model(folder)
     if fsdp is not None:
+        # Here shards are in host memory anyway.
+        fsdp = fsdp.model_copy(update={"cpu_offload": False})
         shard(model, init_device_mesh("cpu", (rank_and_world()[1],)), fsdp)
     return [predict_probabilities(model, rows, precision=precision) for rows in splits]
 

@@ -45,8 +45,12 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Saves in one step."""
         write_bytes(Path(path), lambda file: _save(checkpoint, file))
+        self.remove_replaced(Path(path))
+
+    def remove_replaced(self, path: Path) -> None:
+        """Removes the checkpoints of an earlier run, when the first new one is there."""
         for old in self.replaces:
-            if old != Path(path):
+            if old != path:
                 _remove(old)
         self.replaces = []
 

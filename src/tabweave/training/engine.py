@@ -19,12 +19,12 @@ from tabweave.training.fitting import fit, fit_in_rank
 from tabweave.training.history import hyperparameters
 from tabweave.training.launch import Ranks, launch
 from tabweave.training.plan import TrainingPlan
+from tabweave.training.ranks import die_with_parent
 from tabweave.training.resume import resumable
 
 MAY_CHANGE = TrainingConfig.OF_THE_RUN | {
     "max_epochs",
     "log_every_n_steps",
-    "save_top_k",
     # The number of all processes counts, and is noted by itself.
     "devices",
     "num_nodes",
@@ -50,6 +50,7 @@ def train_model(plan: TrainingPlan) -> TrainedModel:
         ArtifactError: There is no checkpoint to go on from, and one is required.
         TrainingError: The plan does not fit together, or training cannot go on.
     """
+    die_with_parent()
     ranks = Ranks.of(plan.config)
     plan = _begun(replace(plan, identity=identity(plan, ranks.world)))
     if ranks.world == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -199,9 +200,25 @@ def _flushed_denormals() -> Iterator[None]:
 def _loader(
     rows: Rows, batches: RankBatches | SortedBatches, workers: int = 0
 ) -> DataLoader[Any]:
+    # One of several processes would fork its workers from a server, which outlives it:
+    # they would not see that it is gone, and take seconds to start.
+    forked = workers and sys.platform == "linux"
     return DataLoader(
-        rows, batch_sampler=batches, collate_fn=as_is, num_workers=workers
+        rows,
+        batch_sampler=batches,
+        collate_fn=as_is,
+        num_workers=workers,
+        multiprocessing_context="fork" if forked else None,
+        worker_init_fn=_leave_sigterm_to_others,
     )
+
+
+def _leave_sigterm_to_others(worker: int) -> None:
+    """SIGTERM to a whole group must not end a worker before its training has saved.
+
+    A worker ends when its training is done with it, or is gone.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _callbacks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,8 +15,10 @@ from lightning.pytorch.callbacks import Callback
 
 from tabweave.training.checkpoint import LAST
 from tabweave.training.distributed import Agreement, together
+from tabweave.training.notes import TERMINATED
 
-TERMINATED = 128 + signal.SIGTERM
+SAME_SIGNAL_S = 3.0
+"""Seconds in which one signal may come twice, from outside and from the launcher."""
 
 
 class LastCheckpoint(Callback):
@@ -35,21 +38,25 @@ class LastCheckpoint(Callback):
         self.path = folder / LAST
         self.every, self.timeout_s = every, timeout_s
         self._due = self._asked = False
+        self._asked_at = 0.0
+        self._step = 0
         self._agreement: Agreement | None = None
         self._before: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listens to SIGTERM: Lightning's own handler waits for others inside itself."""
         self._agreement = Agreement(self.timeout_s)
+        self._step = trainer.global_step
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and not together():
-            # The second time: at once. Several processes are ended by their launcher.
+        now = time.monotonic()
+        if self._asked and (not together() or now - self._asked_at > SAME_SIGNAL_S):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self._asked = True
+        if not self._asked:
+            self._asked, self._asked_at = True, now
 
     def on_validation_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule
@@ -86,10 +93,10 @@ class LastCheckpoint(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Counts steps."""
-        done = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if self.every and done and trainer.global_step % self.every == 0:
-            self._due = True
+        """Counts steps; the last one of an epoch may have fewer batches."""
+        if self.every and trainer.global_step != self._step:
+            self._step = trainer.global_step
+            self._due = self._due or self._step % self.every == 0
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the end, from which more epochs can follow.

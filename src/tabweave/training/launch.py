@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tabweave import errors
 from tabweave.errors import TrainingError
-from tabweave.training.notes import read_notes
+from tabweave.training.notes import TERMINATED, read_notes
 from tabweave.training.warden import Warden
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
     from tabweave.training.config import TrainingConfig
 
+logger = logging.getLogger(__name__)
+
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 LAUNCHERS = ("torch.distributed.elastic", "torch.multiprocessing")
 GRACE_S = 15
 """Seconds that processes get to save and leave before they are killed."""
-TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,21 @@ class Ranks:
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Self:
-        """As a training is configured; "auto" looks for GPUs."""
-        devices = config.devices
+        """As a training is configured; "auto" looks for GPUs.
+
+        Raises:
+            TrainingError: There are GPUs, but fewer than processes.
+        """
+        devices, there = config.devices, local_devices()
+        if devices == "auto":
+            devices = there
+        elif there > 1 and devices > there:
+            raise TrainingError(
+                f"training.devices is {devices}, but there are {there} GPUs. Give at most "
+                "one process per GPU, or auto."
+            )
         return cls(
-            devices=local_devices() if devices == "auto" else devices,
+            devices=devices,
             nodes=config.num_nodes,
             rendezvous=config.rendezvous,
             timeout_s=config.timeout_s,
@@ -99,14 +111,15 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
         TrainingError: A process failed; the message names it and gives its own error.
         TabweaveError: A process refused its input; the error is that of the process.
         KeyboardInterrupt: Ctrl-C.
-        SystemExit: 143 after SIGTERM, when all processes have saved.
+        SystemExit: 143 after SIGTERM; a line of the log names processes that did not save.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    from tabweave.training.ranks import Meeting, work
+    from tabweave.training.ranks import Meeting, die_with_parent, work
 
+    die_with_parent()
     multiprocessing.set_forkserver_preload(["tabweave.training.engine"])
     threads = ranks.threads or max(1, (os.cpu_count() or 1) // ranks.devices)
     with (
@@ -125,8 +138,23 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
+            _say_who_did_not_save(notes)
             raise SystemExit(128 + error.sigval) from None
     return next((found for found in results.values() if found is not None), None)
+
+
+def _say_who_did_not_save(folder: Path) -> None:
+    unsaved = [
+        str(note["rank"])
+        for note in read_notes(folder)
+        if note.get("exit_code") != TERMINATED
+    ]
+    if unsaved:
+        logger.warning(
+            "Ended before a step was done in which ranks %s could save; last.ckpt is the "
+            "one of before.",
+            ", ".join(unsaved),
+        )
 
 
 def _config(ranks: Ranks, notes: Path) -> LaunchConfig:
@@ -191,10 +219,13 @@ def _explained(error: Any, folder: Path, logs: Path, warden: Warden) -> BaseExce
     notes = read_notes(folder)
     failed = [note for note in notes if note["state"] == "failed"]
     left = [note for note in notes if note["state"] == "started"]
+    seen = {failure.pid for failure in error.failures.values()}
     if any(note["exit_code"] == TERMINATED for note in failed):
         return SystemExit(TERMINATED)
     for wanted in (
         [note for note in failed if not note["lost_another"]],
+        # The launcher ends the others as soon as it has seen one gone.
+        [note for note in left if note["pid"] in seen],
         [note for note in left if note["rank"] in warden.gone],
         left,
         [note for note in failed if note["rank"] in warden.stuck],

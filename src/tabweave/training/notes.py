@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import traceback
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 from tabweave.artifacts import read_json, write_json
 from tabweave.errors import TabweaveError
 
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a process that SIGTERM ended when it had saved."""
 LOST = (
-    # What gloo and NCCL say of a process that is gone or does not answer.
+    # What gloo, NCCL and the store say of a process that is gone or does not answer.
     "Connection closed by peer",
     "Connection reset by peer",
     "Broken pipe",
-    "imed out",
-    "timeout",
-    "ocket",
+    "Timed out waiting",
+    "wait timeout",
+    "gloo/transport",
     "NCCL",
 )
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, TextIO
@@ -56,7 +57,7 @@ def work(
     """
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
-    _die_with_launcher()
+    die_with_parent()
     meeting.logs.mkdir(parents=True, exist_ok=True)
     path = meeting.logs / f"rank_{rank}.log"
     with path.open("w", encoding="utf-8", buffering=1) as log:
@@ -105,8 +106,12 @@ def _write_log(log: TextIO, meeting: Meeting, rank: int) -> None:
         os.dup2(log.fileno(), sys.__stderr__.fileno() if sys.__stderr__ else 2)
 
 
-def _die_with_launcher() -> None:
-    """Kills this process as soon as the one that launched it is gone."""
+@cache
+def die_with_parent() -> None:
+    """Kills this process as soon as the one that started it with Python is gone.
+
+    A process of its own, such as a command, has none and goes on.
+    """
     launcher = parent_process()
     if launcher is None:
         return

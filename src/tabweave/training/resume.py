@@ -62,7 +62,7 @@ class Position(Callback):
 
     def __init__(self, batches: RankBatches) -> None:
         self.batches = batches
-        self._logged = 0
+        self._over = False
         self._trainer: L.Trainer | None = None
         self._pending: dict[str, Any] | None = None
 
@@ -78,15 +78,16 @@ class Position(Callback):
         loop = self._trainer.fit_loop.epoch_loop
         return {
             "epoch": self.batches.epoch,
-            "done": int(loop.batch_progress.current.completed),
+            "done": 0 if self._over else int(loop.batch_progress.current.completed),
+            "over": self._over,
             "logged": int(loop._batches_that_stepped),
             "random": gathered(random_state()),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lets the sampler begin at the next batch."""
-        self.batches.epoch, done = state_dict["epoch"], state_dict["done"]
-        self.batches.start = done % max(1, self.batches.count(self.batches.epoch))
+        self.batches.epoch = state_dict["epoch"]
+        self.batches.start = state_dict["done"]
         self._pending = state_dict
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -104,12 +105,13 @@ class Position(Callback):
         batch_idx: int,
     ) -> None:
         """Puts the generators back, as late as possible: setting up draws numbers, too."""
+        self._over = False
         if self._pending is None:
             return
         # Lightning counts a step that it thinks was not counted before the checkpoint.
         trainer.fit_loop.epoch_loop._batches_that_stepped = self._pending["logged"]
         set_random_state(self._pending["random"][rank_and_world()[0]])
-        if self._pending["done"] and not self.batches.start:
+        if self._pending["over"]:
             # An epoch was over, so the loader of this one had not yet drawn its seed.
             torch.empty((), dtype=torch.int64).random_()
         self._pending = None
@@ -119,6 +121,7 @@ class Position(Callback):
     ) -> None:
         """The next epoch begins at its first batch."""
         self.batches.start = 0
+        self._over = True
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

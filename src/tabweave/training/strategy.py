@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
@@ -17,9 +20,11 @@ from torch.distributed import GradBucket  # type: ignore[attr-defined]
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.futures import Future
 
+from tabweave.artifacts import replacing_folder
 from tabweave.errors import TrainingError
 from tabweave.models.classifier import Classifier
 from tabweave.models.transformer_encoder import TransformerEncoder
+from tabweave.training.checkpoint import WholeFileCheckpointIO
 from tabweave.training.config import FsdpConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -51,6 +56,30 @@ class CompressedDDP(DDPStrategy):
         model.register_comm_hook(None, send_as_bf16)
 
 
+class ShardedStrategy(ModelParallelStrategy):
+    """FSDP2 whose checkpoints in parts, too, are replaced whole or not at all."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        filepath: str | PathLike[str],
+        storage_options: Any | None = None,
+    ) -> None:
+        """Saves one file, or a folder to which every process adds its part."""
+        if not self._save_distributed_checkpoint:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+            return
+        path = Path(filepath)
+        with replacing_folder(path) if self.is_global_zero else nullcontext() as part:
+            super().save_checkpoint(checkpoint, part or path, storage_options)
+            self.barrier()
+        self.barrier()
+        if self.is_global_zero and isinstance(
+            self.checkpoint_io, WholeFileCheckpointIO
+        ):
+            self.checkpoint_io.remove_replaced(path)
+
+
 def make_strategy(config: TrainingConfig, world: int) -> Strategy | str:
     """The strategy for so many processes; alone, Lightning's own.
 
@@ -66,7 +95,7 @@ def make_strategy(config: TrainingConfig, world: int) -> Strategy | str:
                 "training.fsdp.cpu_offload moves shards from a GPU to host memory, and "
                 "there is no GPU. Leave it out."
             )
-        return ModelParallelStrategy(
+        return ShardedStrategy(
             data_parallel_size=world,
             tensor_parallel_size=1,
             save_distributed_checkpoint=config.fsdp.sharded_checkpoints,
