@@ -143,7 +143,7 @@ def assert_hyperparameters(folder, example):
 @pytest.mark.parametrize(
     "change",
     [
-        {"load_ckpt": True, "risk_tables": {"marketplace": {}}},
+        {"imputation_dict": {"price": 1.0}, "risk_tables": {"marketplace": {}}},
         {"model_class": "multimodal_brt"},
     ],
     ids=["values that nothing acts on", "an unknown architecture"],
