@@ -11,7 +11,10 @@ import pytest
 from tabweave.training.notes import Note
 from tabweave.training.warden import Warden, alive
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs signals"),
+]
 GRACE_S = 3.0
 # Writes its stacks when asked for them; with `deaf`, nothing else makes it leave.
 CHILD = """
