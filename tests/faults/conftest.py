@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 # The folder is no package; processes that tests start import the modules by name.
-for _name in ("artifact_kinds", "trainings"):
+for _name in ("artifact_kinds", "rank_work", "trainings"):
     _spec = importlib.util.spec_from_file_location(
         _name, Path(__file__).with_name(f"{_name}.py")
     )

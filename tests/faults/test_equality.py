@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rank_work import fit_every, predict_every
 
-from tabweave.evaluation.predict import _predict_in_rank, predict_probabilities
+from tabweave.evaluation.predict import predict_probabilities
 from tabweave.models.config import ARCHITECTURES
 from tabweave.models.registry import save_model
 from tabweave.training.checkpoint import model_weights
 from tabweave.training.config import FsdpConfig
-from tabweave.training.fitting import Outcome, fit, fit_in_rank
+from tabweave.training.fitting import fit
 from tabweave.training.launch import Ranks, launch
 
 pytestmark = pytest.mark.slow
@@ -55,9 +58,13 @@ def without_dropout(plan: Any) -> Any:
     return replace(plan, spec=spec)
 
 
-def fit_every(plans: dict[str, Any]) -> dict[str, Outcome | None]:
-    """One training after the other in processes that have met."""
-    return {name: fit_in_rank(plan) for name, plan in plans.items()}
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """Processes that are launched import `rank_work` by its name."""
+    here = str(Path(__file__).parent)
+    sys.path.insert(0, here)
+    yield
+    sys.path.remove(here)
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +175,6 @@ def test_predictions_of_two_processes_are_those_of_one(tiny, tmp_path):
         for several in (shares, sharded):
             for got, expected in zip(several, one, strict=True):
                 np.testing.assert_allclose(got, expected, atol=1e-6, err_msg=name)
-
-
-def predict_every(cases: list[Any]) -> list[list[np.ndarray]]:
-    """One prediction after the other in processes that have met."""
-    return [_predict_in_rank(*case) for case in cases]
 
 
 def test_the_pieces_of_one_process_are_not_those_of_another(tiny):
