@@ -112,8 +112,10 @@ class Position(Callback):
         trainer.fit_loop.epoch_loop._batches_that_stepped = self._pending["logged"]
         set_random_state(self._pending["random"][rank_and_world()[0]])
         if self._pending["over"]:
-            # An epoch was over, so the loader of this one had not yet drawn its seed.
-            torch.empty((), dtype=torch.int64).random_()
+            # An epoch was over, so the loader of this one had not yet drawn its seed;
+            # one that is made anew for every epoch draws two.
+            for _ in range(2 if self.batches.varies else 1):
+                torch.empty((), dtype=torch.int64).random_()
         self._pending = None
 
     def on_train_epoch_end(
