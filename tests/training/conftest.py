@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tabweave.batches import as_is
 from tabweave.evaluation.metrics import MetricResult
 from tabweave.sampling import SortedBatches
+from tabweave.training.engine import train_model
 from tabweave.training.epochs import Epochs
 from tabweave.training.fitting import epoch_batches
 from tabweave.training.module import TrainingModule, Validation
@@ -125,3 +126,15 @@ def fit(tiny, tmp_path):
         return trainer, module
 
     return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """Where `trained` leaves its files."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, run_folder):
+    """Two epochs of two validations; every step is logged."""
+    return train_model(tiny.plan("trimodal_bert", run_folder, log_every_n_steps=1))

@@ -16,17 +16,6 @@ from tabweave.training.config import PRETRAINED_RATE
 from tabweave.training.engine import train_model
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("run")
-
-
-@pytest.fixture(scope="module")
-def trained(tiny, folder):
-    """Two epochs of two validations; every step is logged."""
-    return train_model(tiny.plan("trimodal_bert", folder, log_every_n_steps=1))
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -37,11 +26,11 @@ def equal(weights, others):
     )
 
 
-def test_the_model_is_the_best_checkpoint_s_and_ready_to_predict(trained, folder):
+def test_the_model_is_the_best_checkpoint_s_and_ready_to_predict(trained, run_folder):
     assert not trained.model.training
     weights = trained.model.state_dict()
     assert {value.dtype for value in weights.values()} == {torch.float32}
-    assert equal(weights, model_weights(folder / "checkpoints" / "best.ckpt"))
+    assert equal(weights, model_weights(run_folder / "checkpoints" / "best.ckpt"))
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -20,17 +20,6 @@ from tabweave.training.engine import train_model
 from tabweave.training.fitting import epoch_batches, validation_batches
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("run")
-
-
-@pytest.fixture(scope="module")
-def trained(tiny, folder):
-    """Two epochs of two validations; every step is logged."""
-    return train_model(tiny.plan("trimodal_bert", folder, log_every_n_steps=1))
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -61,8 +50,8 @@ def test_the_history_tells_how_the_run_went(trained):
     assert json.loads(dump_json(history)) == history
 
 
-def test_checkpoints_are_named_linked_and_plain(trained, folder):
-    checkpoints = folder / "checkpoints"
+def test_checkpoints_are_named_linked_and_plain(trained, run_folder):
+    checkpoints = run_folder / "checkpoints"
     best = trained.history["best"]["checkpoint"]
     assert names(checkpoints) == sorted(["best.ckpt", best, "last.ckpt"])
     assert os.readlink(checkpoints / "best.ckpt") == best
@@ -73,8 +62,8 @@ def test_checkpoints_are_named_linked_and_plain(trained, folder):
     assert best == f"epoch={chosen['epoch']}-step={chosen['global_step']}.ckpt"
 
 
-def test_tensorboard_has_the_curves(trained, folder, read_events):
-    events = read_events(folder / "events")
+def test_tensorboard_has_the_curves(trained, run_folder, read_events):
+    events = read_events(run_folder / "events")
     assert len(events["train/loss"]) == len(events["train/gradient_norm"]) == 12
     assert all(value > 0 for value in events["train/gradient_norm"].values())
     for name in ("val/loss", "val/auroc", "val/accuracy"):
@@ -97,8 +86,8 @@ def test_tensorboard_has_the_curves(trained, folder, read_events):
     assert recorded == pytest.approx(means, abs=1e-6)
 
 
-def test_tensorboard_has_the_hyperparameters(trained, folder):
-    events = EventAccumulator(str(folder / "events")).Reload()
+def test_tensorboard_has_the_hyperparameters(trained, run_folder):
+    events = EventAccumulator(str(run_folder / "events")).Reload()
     (content,) = (
         data.content
         for tag, data in events.summary_metadata.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tabweave.artifacts import write_bytes
 from tabweave.errors import ArtifactError, TrainingError
+from tabweave.training.parts import WEIGHTS, joined_weights
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 IDENTITY = "tabweave"
@@ -144,21 +144,11 @@ def model_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         ArtifactError: The file is not a checkpoint of a tabweave model.
     """
-    found = _joined(path) if path.is_dir() else checkpoint_values(path)
-    if "state_dict" not in found:
+    found = joined_weights(path) if path.is_dir() else checkpoint_values(path)
+    if WEIGHTS not in found:
         raise ArtifactError(f"{path} is not a checkpoint of a model.")
     return {
         name.removeprefix(MODEL_PREFIX): value
-        for name, value in found["state_dict"].items()
+        for name, value in found[WEIGHTS].items()
         if name.startswith(MODEL_PREFIX)
     }
-
-
-def _joined(folder: Path) -> dict[str, Any]:
-    """The parts of a checkpoint that several processes wrote, put together."""
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
-    with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "whole.ckpt"
-        dcp_to_torch_save(folder, whole)
-        return checkpoint_values(whole)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from tabweave.artifacts import differences
 from tabweave.errors import ArtifactError
 from tabweave.sampling import RankBatches
 from tabweave.training.checkpoint import IDENTITY, LAST, checkpoint_values
@@ -126,16 +127,6 @@ class Position(Callback):
         self._over = True
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two descriptions of a training do not agree in, in words."""
-    names = sorted({*before, *now})
-    return [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in names
-        if before.get(name) != now.get(name)
-    ]
-
-
 def resumable(
     folder: Path, identity: Mapping[str, Any], *, required: bool
 ) -> Path | None:
@@ -161,7 +152,11 @@ def resumable(
     if found is None:
         other = ["it was written by another program or version"]
     else:
-        other = differences(found, identity)
+        other = [
+            line
+            for name in sorted({*found, *identity})
+            for line in differences(found.get(name), identity.get(name), name)
+        ]
     if not other:
         return path
     message = f"{path} is of another training: {'; '.join(other[:5])}."
