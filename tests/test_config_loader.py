@@ -13,6 +13,7 @@ CATALOG = {
         "type": "x",
         "filename": "${parameter:data.train_filename}",
         "none": "${parameter:data.val_filename}",
+        "other": "${parameter:data.val_filename,${layer:06_models}/x.csv}",
         "deep": "${parameter:data.id.deeper}",
         "columns": "${parameter:data.text}",
     },
@@ -68,6 +69,7 @@ def test_a_catalog_entry_reads_a_parameter(conf):
     assert entry["filename"] == "mine.csv"
     assert entry["columns"] == ["t"]
     assert entry["none"] is None
+    assert entry["other"] == "data/06_models/x.csv"
     assert entry["deep"] is None
 
 

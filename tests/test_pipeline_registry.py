@@ -13,7 +13,14 @@ def pipelines():
 
 
 def test_stages_come_first_and_in_their_order(pipelines):
-    assert list(pipelines) == [*STAGES, "prepare", "fabricate", "split", "__default__"]
+    assert list(pipelines) == [
+        *STAGES,
+        "prepare",
+        "fabricate",
+        "split",
+        "score",
+        "__default__",
+    ]
 
 
 def test_every_call_gives_the_same_pipelines(pipelines):

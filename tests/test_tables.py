@@ -382,3 +382,28 @@ def test_a_handle_goes_to_another_process_as_a_path(tmp_path, kind):
     handle = kind(tmp_path / "x")
     assert pickle.loads(pickle.dumps(handle)) == handle
     assert len(pickle.dumps(handle)) < 500
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_unchecked_cells_are_the_same_where_they_are_text(tmp_path, kind):
+    table = texts(a=["é", "", '"x",'], b=["1", "2", "3"])
+    write(tmp_path / f"x.{kind}", table)
+    raw = RawTable(tmp_path / f"x.{kind}", "x")
+    assert pa.Table.from_batches(list(raw.unchecked())).equals(table)
+    (batch,) = raw.unchecked(["b"])
+    assert batch.schema.names == ["b"]
+
+
+def test_unchecked_cells_keep_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a,b\ncaf\xe9,1\n")
+    (batch,) = RawTable(tmp_path / "x.csv", "x").unchecked()
+    assert batch.column("a").type == pa.string()
+    assert batch.column("a").cast(pa.binary()).to_pylist() == [b"caf\xe9"]
+
+
+def test_what_to_do_when_there_is_no_room_depends_on_who_asks(tmp_path):
+    write(tmp_path / "x.csv", texts(a=["1"]))
+    with pytest.raises(SchemaError, match="in the files, then score the file again"):
+        check_room_for(
+            ["a"], [RawTable(tmp_path / "x.csv", "x")], "then score the file again."
+        )

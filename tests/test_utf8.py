@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabweave.utf8 import first_invalid, is_utf8, repaired
+from tabweave.utf8 import first_invalid, invalid_cells, is_utf8, repaired
 
 # Bytes near the borders of the encoding: lead bytes, surrogates, too large, overlong.
 PIECES = st.sampled_from(
@@ -70,3 +70,9 @@ def test_categories_are_judged_by_their_text():
     values = pa.array([b"a", b"\xff", b"a"], pa.binary()).dictionary_encode()
     assert first_invalid(values) == 1
     assert repaired(values, pa.string())[0].to_pylist() == ["a", "\ufffd", "a"]
+
+
+@given(CELLS)
+def test_every_cell_is_judged_for_itself(cells):
+    found = invalid_cells(pa.array(cells, pa.binary())).tolist()
+    assert found == [cell is not None and not decodes(cell) for cell in cells]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Runs the command line."""
+    if sys.argv[1:2] == ["score"]:
+        from tabweave.score_command import main as score
+
+        score(sys.argv[2:])
+        return
     from tabweave.container import choose_logging
 
     choose_logging()  # before Kedro is imported

@@ -37,6 +37,7 @@ STAGE_FORMATS = {
     "train": 2,
     "evaluate": 1,
     "export": 1,
+    "score": 1,
 }
 # Name of what a process writes, or puts aside, before it takes its name or goes.
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.(?P<kind>part|old)")

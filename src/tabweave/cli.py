@@ -1,4 +1,4 @@
-"""The commands: `kedro run` with errors that fit one screen, `tabweave init`, `train`."""
+"""The commands: `kedro run` with errors that fit one screen, `tabweave init`, and more."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tabweave.errors import own_error
+from tabweave.score_command import score
 
 EXTRAS = {
     "train": (
@@ -117,6 +118,8 @@ def _run(**options: Any) -> dict[str, Any]:
 cli.add_command(
     click.Command("run", params=kedro_run.params, callback=_run, help=kedro_run.help)
 )
+
+cli.add_command(score)
 
 
 @cli.command()

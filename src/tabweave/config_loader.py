@@ -3,7 +3,8 @@
 * ``${layer:06_models}`` is ``data/06_models``, or ``data/06_models/<env>`` for an
   environment of its own, so that runs of two environments do not overwrite each other;
   the runtime parameter ``layers.06_models`` names another folder for one run.
-* ``${parameter:data.train_filename}`` lets a catalog entry read a parameter.
+* ``${parameter:data.train_filename}`` lets a catalog entry read a parameter; a second
+  argument stands in for one that is null.
 * Every parameter is checked before anything runs, those of other stages included.
 * ``USE_PRECOMPUTED_IMPUTATION`` and ``USE_PRECOMPUTED_RISK_TABLES``, variables of the
   process, become parameters, so that the record of an artifact shows them.
@@ -96,11 +97,11 @@ class TabweaveConfigLoader(OmegaConfigLoader):
             return f"data/{name}"
         return f"data/{name}/{self.env}"
 
-    def _parameter(self, name: str) -> Any:
+    def _parameter(self, name: str, default: Any = None) -> Any:
         value: Any = self["parameters"]
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        return value
+        return default if value is None else value
 
     def _check_environment(self, conf_source: Path) -> None:
         if self.env in SHARED_ENVIRONMENTS or not conf_source.is_dir():

@@ -45,7 +45,6 @@ from tabweave.tables import (
     find_first_data_file,
     find_split_file,
 )
-from tabweave.tabular import Imputer, RiskTables
 from tabweave.text.config import SCRATCH
 
 logger = logging.getLogger("tabweave.container")  # its name when run as __main__
@@ -63,11 +62,6 @@ OUTPUTS = {
     "evaluation_output": "/opt/ml/output/data",
     "checkpoints": "/opt/ml/checkpoints",
 }
-INTERCHANGE: dict[str, tuple[str, type[Imputer | RiskTables]]] = {
-    "impute_dict.json": ("imputer", Imputer),
-    "risk_table_map.json": ("risk_tables", RiskTables),
-}
-"""File in model_output -> the catalog entry it is made from, and its type."""
 REQUIRED_INPUTS = ("input_path", "hyperparameters_s3_uri")
 HYPERPARAMETERS, FAILURE, ENVIRONMENT = "hyperparameters.json", "failure", "container"
 
@@ -130,7 +124,7 @@ def train(
         _check_headers(hyperparameters, parameters["data"], inputs["input_path"])
         folders = _folders(inputs, outputs)
         with TemporaryDirectory(prefix="tabweave-") as work:
-            _run_stages(Path(work), parameters | folders, outputs["model_output"])
+            _run_stages(Path(work), parameters | folders)
         every = hyperparameters.model_dump(mode="json", exclude_none=True)
         # What was asked for stays as it was written, unless an override changed it; of
         # the rest, some defaults count only when they are written down.
@@ -308,8 +302,8 @@ def _folders(inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> dict[st
     return folders
 
 
-def _run_stages(work: Path, parameters: Mapping[str, Any], model_output: Path) -> None:
-    """Runs load to export with `work` as the project, and writes what others read."""
+def _run_stages(work: Path, parameters: Mapping[str, Any]) -> None:
+    """Runs load to export with `work` as the project."""
     from kedro.framework.project import configure_project
     from kedro.framework.session import KedroSession
 
@@ -322,10 +316,6 @@ def _run_stages(work: Path, parameters: Mapping[str, Any], model_output: Path) -
         runtime_params=dict(parameters),
     ) as session:
         session.run(pipeline_names=["__default__"])
-        catalog = session.load_context().catalog
-        for name, (entry, kind) in INTERCHANGE.items():
-            fitted = kind.from_json(catalog.load(entry))
-            write_json(model_output / name, fitted.to_map())
 
 
 def command(arguments: list[str] | None = None) -> None:

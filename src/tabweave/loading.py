@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabweave.cells import SHOWN, CellRules, FoundFaults, typed_numbers, typed_text
 from tabweave.errors import Problems, SchemaError, shorten, some_of
 from tabweave.schema import (
     DataConfig,
@@ -20,10 +20,6 @@ from tabweave.schema import (
     ordered_classes,
 )
 from tabweave.tables import RawTable, check_header
-
-NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-EXACT_INTEGERS = 2**24
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -83,8 +79,7 @@ class _Reader:
     problems: Problems
     notes: list[dict[str, Any]]
     row: int = 0
-    bad: dict[str, list[str]] = field(default_factory=dict)
-    bad_count: Counter[str] = field(default_factory=Counter)
+    faults: FoundFaults = field(default_factory=FoundFaults)
     # Columns that cannot take their role: nothing more is said about them.
     unusable: set[str] = field(default_factory=set)
     large_integers: Counter[str] = field(default_factory=Counter)
@@ -98,7 +93,8 @@ class _Reader:
             cells = self.source.batches(self.config.columns, self.repairs)
             batches = [self._typed(batch) for batch in cells]
         finally:
-            self._add_bad_cells()
+            for sentence in self.faults.sentences():
+                self.problems.add(f"{self.source.path}: {sentence}")
         table = pa.Table.from_batches(batches, schema=self._schema())
         if table.num_rows == 0:
             self.problems.add(
@@ -131,12 +127,6 @@ class _Reader:
         for name, message in changes:
             self.notes.append({**about, "column": name, "message": message})
 
-    def _add_bad_cells(self) -> None:
-        for reason, rows in self.bad.items():
-            count = self.bad_count[reason]
-            more = f" and {count - len(rows)} more" if count > len(rows) else ""
-            self.problems.add(f"{self.source.path}: {reason}: {'; '.join(rows)}{more}.")
-
     def _schema(self) -> pa.Schema:
         config = self.config
         group = () if config.group is None else (config.group,)
@@ -147,108 +137,23 @@ class _Reader:
         )
 
     def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        columns = []
-        for column in self._schema():
-            values = batch.column(batch.schema.get_field_index(column.name))
-            if self._has_long_cells(column.name, values):
-                values = pa.nulls(len(values))
-            if pa.types.is_dictionary(values.type):
-                values = values.dictionary_decode()
-            if values.null_count == len(values):
-                values = pa.nulls(len(values))
-            if column.name in self.config.numeric:
-                columns.append(self._number(column.name, values))
-            else:
-                columns.append(self._text(column.name, values))
+        columns = [
+            self._typed_column(name, batch.column(batch.schema.get_field_index(name)))
+            for name in self._schema().names
+        ]
         self.row += batch.num_rows
         return pa.RecordBatch.from_arrays(columns, schema=self._schema())
 
-    def _has_long_cells(self, name: str, values: pa.Array) -> bool:
-        """Notes cells above the cap; one cell could fill the memory of later stages."""
-        lengths = _byte_lengths(values)
-        if lengths is None:
-            return False
-        cap = self.config.max_cell_bytes
-        long = np.asarray(pc.fill_null(pc.greater(lengths, cap), False))
-        reason = f"column '{name}' holds cells above data.max_cell_bytes ({cap} bytes)"
-        self._refuse(name, reason, long, values)
-        return bool(long.any())
-
-    def _note(self, reason: str, wrong: np.ndarray, values: pa.Array) -> None:
-        self.bad_count[reason] += len(wrong)
-        shown = self.bad.setdefault(reason, [])
-        for index in wrong[: max(0, SHOWN - len(shown))]:
-            # Row 1 is the first row below the header.
-            value = shorten(values[int(index)].as_py())
-            shown.append(f"row {self.row + int(index) + 1}: {value}")
-
-    def _text(self, name: str, values: pa.Array) -> pa.Array:
-        """Text exactly as written; null becomes the empty string, which is 'missing'."""
-        if _is_any(values.type, "string large_string integer boolean null"):
-            return pc.fill_null(values.cast(pa.string()), "")
-        present = pc.invert(pc.is_null(values, nan_is_null=True))
-        if pa.types.is_floating(values.type):
-            reason = (
-                f"column '{name}' holds floating-point numbers, but its role wants text; "
-                "write whole numbers or strings"
-            )
-        else:
-            reason = f"column '{name}' has type {values.type}, but its role wants text"
-        self._refuse(name, reason, np.asarray(present), values)
-        return pa.array([""] * len(values), pa.string())
-
-    def _number(self, name: str, values: pa.Array) -> pa.Array:
-        if _is_any(values.type, "string large_string"):
-            wide = self._parse(name, values)
-        elif pa.types.is_boolean(values.type):
-            wide = values.cast(pa.uint8()).cast(pa.float64())
-        elif _is_any(values.type, "integer floating decimal null"):
-            # float32 is the aim, so digits beyond 2^53 may already go here.
-            wide = values.cast(pa.float64(), safe=False)
-            declared = [float(v) for v in self.config.null_values if _is_number(v)]
-            wide = _emptied(wide, pc.is_in(wide, pa.array(declared, pa.float64())))
-        else:
-            reason = f"numeric column '{name}' has type {values.type}"
-            self._refuse(name, reason, np.asarray(values.is_valid()), values)
-            wide = pa.nulls(len(values), pa.float64())
-        numbers = wide.to_numpy(zero_copy_only=False)
-        with np.errstate(over="ignore"):
-            narrow = numbers.astype(np.float32)
-        self._note_if(
-            f"numeric column '{name}' holds values that are infinite as float32",
-            np.isinf(narrow),
-            values,
-        )
-        large = (np.abs(numbers) > EXACT_INTEGERS) & (narrow != numbers)
-        if large.any():
-            self.large_integers[name] += int(large.sum())
-        return pa.array(narrow, pa.float32(), mask=np.isnan(narrow))
-
-    def _parse(self, name: str, values: pa.Array) -> pa.Array:
-        empty = pc.is_in(values, value_set=pa.array(["", *self.config.null_values]))
-        number = pc.fill_null(pc.match_substring_regex(values, NUMBER), False)
-        wrong = pc.and_not(pc.invert(number), pc.or_(empty, values.is_null()))
-        self._note_if(
-            f"numeric column '{name}' holds cells that are not numbers (declare them "
-            "under data.null_values if they mean 'missing')",
-            wrong.to_numpy(zero_copy_only=False),
-            values,
-        )
-        unusable = pc.invert(pc.and_not(number, empty))
-        return _emptied(values, unusable).cast(pa.float64())
-
-    def _refuse(
-        self, name: str, reason: str, wrong: np.ndarray, values: pa.Array
-    ) -> None:
-        """Notes a column that cannot take its role."""
-        self._note_if(reason, wrong, values)
-        if reason in self.bad:
-            self.unusable.add(name)
-
-    def _note_if(self, reason: str, wrong: np.ndarray, values: pa.Array) -> None:
-        found = np.flatnonzero(wrong)
-        if len(found):
-            self._note(reason, found, values)
+    def _typed_column(self, name: str, values: pa.Array) -> pa.Array:
+        typed = typed_numbers if name in self.config.numeric else typed_text
+        cells = typed(name, values, CellRules.of(self.config))
+        for fault in cells.faults:
+            self.faults.add(fault, values, self.row)
+            if fault.kind != "value":
+                self.unusable.add(name)
+        if cells.inexact:
+            self.large_integers[name] += cells.inexact
+        return cells.values
 
     def _check_ids(self, table: pa.Table) -> None:
         ids = table[self.config.id].combine_chunks()
@@ -270,28 +175,6 @@ class _Reader:
 def _rows_of(ids: pa.Array, value: pa.Scalar) -> str:
     rows = np.flatnonzero(pc.equal(ids, value).to_numpy(zero_copy_only=False)) + 1
     return f"{shorten(value.as_py())} in rows {some_of(rows.tolist(), SHOWN)}"
-
-
-def _byte_lengths(values: pa.Array) -> pa.Array | None:
-    """Bytes of each cell of a text column, without writing a dictionary out."""
-    if pa.types.is_dictionary(values.type):
-        lengths = _byte_lengths(values.dictionary)
-        return None if lengths is None else lengths.take(values.indices)
-    if _is_any(values.type, "string large_string"):
-        return pc.binary_length(values)
-    return None
-
-
-def _emptied(values: pa.Array, empty: pa.Array) -> pa.Array:
-    return pc.if_else(empty, pa.scalar(None, values.type), values)
-
-
-def _is_any(kind: pa.DataType, names: str) -> bool:
-    return any(getattr(pa.types, f"is_{name}")(kind) for name in names.split())
-
-
-def _is_number(cell: str) -> bool:
-    return re.fullmatch(NUMBER, cell) is not None
 
 
 def _labels(table: pa.Table, name: str) -> dict[str, int]:

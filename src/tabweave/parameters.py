@@ -12,6 +12,7 @@ from tabweave.export.config import ExportConfig
 from tabweave.fabrication import FabricationConfig
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataConfig, Parameters
+from tabweave.scoring.config import ScoreConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.tabular.config import TabularConfig
 from tabweave.text.config import TextConfig
@@ -25,6 +26,7 @@ PARAMETER_TYPES: dict[str, type[Parameters]] = {
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "export": ExportConfig,
+    "score": ScoreConfig,
     "fabricate": FabricationConfig,
     "split": SplitConfig,
 }

@@ -15,6 +15,7 @@ from tabweave.pipelines import (
     evaluation,
     export,
     fabrication,
+    scoring,
     splitting,
     tabular_processing,
     text_processing,
@@ -40,5 +41,6 @@ def register_pipelines() -> dict[str, Pipeline]:
             "prepare": stages["load"] + stages["text"] + stages["tabular"],
             "fabricate": fabrication.create_pipeline(),
             "split": splitting.create_pipeline(),
+            "score": scoring.create_pipeline(),
             "__default__": sum(stages.values(), Pipeline([])),
         }

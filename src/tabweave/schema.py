@@ -133,6 +133,15 @@ class DataSchema(Parameters):
     positive_label: str
 
     @property
+    def kinds(self) -> dict[str, Literal["text", "categorical", "numeric"]]:
+        """Feature column -> its role."""
+        return {
+            **dict.fromkeys(self.text, "text"),
+            **dict.fromkeys(self.categorical, "categorical"),
+            **dict.fromkeys(self.numeric, "numeric"),
+        }
+
+    @property
     def task(self) -> Task:
         """Binary for two classes, else multiclass."""
         return "binary" if len(self.classes) == 2 else "multiclass"

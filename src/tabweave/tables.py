@@ -175,6 +175,20 @@ class RawTable:
         cells = read_cells(self.path, delimiter, names, pa.binary())
         return (_repaired_cells(batch, repairs) for batch in cells)
 
+    def unchecked(
+        self, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Like `batches`, but the cells of a text column may not be UTF-8.
+
+        For those who look for such cells themselves: a reader of Arrow text would stop
+        at the first one, or worse, go on.
+        """
+        names = list(columns) if columns is not None else self.columns()
+        if self.format == "parquet":
+            return self._parquet_batches(names)
+        cells = read_cells(self.path, DELIMITERS[self.format], names, pa.binary())
+        return (_unchecked_text(batch) for batch in cells)
+
     def _checked(
         self, batches: Iterator[pa.RecordBatch], repairs: Counter[str]
     ) -> Iterator[pa.RecordBatch]:
@@ -229,6 +243,12 @@ def _holds_bad_text(values: pa.Array) -> bool:
         return False
     written = values.dictionary if pa.types.is_dictionary(values.type) else values
     return not is_utf8(written)
+
+
+def _unchecked_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch of bytes as text, the same memory under another type."""
+    columns = [values.view(pa.string()) for values in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _repaired(name: str, values: pa.Array, repairs: Counter[str]) -> pa.Array:
@@ -357,8 +377,17 @@ def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> 
     return len(problems.found) == before
 
 
-def check_room_for(added: Sequence[str], tables: Iterable[RawTable]) -> None:
+def check_room_for(
+    added: Sequence[str],
+    tables: Iterable[RawTable],
+    then: str = "then run from load on: kedro run",
+) -> None:
     """Refuses files that cannot get further columns of these names.
+
+    Args:
+        added: The names.
+        tables: The files.
+        then: What a user does after the columns are renamed.
 
     Raises:
         SchemaError: A file has a column of such a name, or two of one name; the message
@@ -377,7 +406,4 @@ def check_room_for(added: Sequence[str], tables: Iterable[RawTable]) -> None:
                 "they could not be told apart."
             )
     if problems:
-        raise SchemaError(
-            f"{problems}\nRename these columns in the files, then run from load on: "
-            "kedro run"
-        )
+        raise SchemaError(f"{problems}\nRename these columns in the files, {then}")

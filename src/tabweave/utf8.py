@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 REPLACEMENT = "\ufffd"
@@ -27,6 +29,14 @@ def first_invalid(values: pa.Array) -> int | None:
         if not is_utf8(values[place : place + 1]):
             return place
     return None
+
+
+def invalid_cells(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Shape [rows]: which cells of a string or binary array are not UTF-8."""
+    if is_utf8(values):
+        return np.zeros(len(values), bool)
+    places = range(len(values))
+    return np.array([not is_utf8(values[n : n + 1]) for n in places], bool)
 
 
 def repaired(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, int]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import random
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tabweave.hyperparameters import (
     parse_hyperparameters,
@@ -19,6 +22,8 @@ from tabweave.hyperparameters import (
     to_parameters,
     unsupported,
 )
+from tabweave.models.config import ModelSpec
+from tabweave.models.registry import build_model
 
 EXAMPLES = json.loads(
     (Path(__file__).parents[1] / "specification_examples.json").read_text("utf-8")
@@ -29,17 +34,23 @@ PARAMS = "text.encoder=scratch,training.max_epochs=1"
 MODEL = {
     "hyperparameters.json",
     "impute_dict.json",
+    "impute_dict.pkl",
     "model",
     "model.onnx",
+    "model.pth",
+    "model_artifacts.pth",
+    "pipeline.onnx",
     "risk_table_map.json",
+    "risk_table_map.pkl",
 }
 EVALUATION = {
+    "bundle",
     "metrics.json",
+    "predict_results.pth",
     "predictions",
     "tensorboard_eval",
     "test_predictions.parquet",
 }
-COMPATIBILITY = (".pth", ".pkl")
 
 
 def fabricate(folder, example):
@@ -81,14 +92,14 @@ def run(folder, *arguments, path=None):
     )
 
 
-def train(folder, example):
+def train(folder, example, params=PARAMS):
     (folder / "hyperparameters.json").write_text(json.dumps(example), encoding="utf-8")
     fabricate(folder / "data", example)
     return run(
         folder,
         *("-m", "tabweave", "train", "--hyperparameters", "hyperparameters.json"),
         *("--data", "data", "--model-dir", "model", "--output-dir", "output"),
-        *("--checkpoint-dir", "checkpoints", "--params", PARAMS),
+        *("--checkpoint-dir", "checkpoints", "--params", params),
     )
 
 
@@ -107,9 +118,29 @@ def test_examples_of_the_specification_run_unchanged(name, tmp_path):
     assert "failure" not in names(tmp_path / "output")
     assert names(tmp_path / "checkpoints") >= {"last.ckpt", "best.ckpt"}
     every = [path.name for path in tmp_path.rglob("*") if path.is_file()]
-    assert not [n for n in every if n.endswith((*COMPATIBILITY, ".part", ".old"))]
+    assert not [n for n in every if n.endswith((".part", ".old"))]
     assert_results(tmp_path, example)
     assert_hyperparameters(tmp_path, example)
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_every_file_is_written_once(tmp_path):
+    example = EXAMPLES["binary_bert"]
+    found = []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        params = f"{PARAMS},training.devices=2,training.threads=1"
+        done = train(folder, example, params)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr.count("training: 100%") == 1
+        assert_results(folder, example)
+        history = folder / "output" / "training_history.json"
+        assert json.loads(history.read_text("utf-8"))["processes"] == 2
+        logs = sorted(path.name for path in folder.rglob("rank_*.log"))
+        assert logs == ["rank_0.log", "rank_1.log"]
+        found.append((folder / "model/model/model.safetensors").read_bytes())
+    assert found[0] == found[1]
 
 
 def assert_results(folder, example):
@@ -126,6 +157,29 @@ def assert_results(folder, example):
     assert means == pytest.approx(expected, rel=1e-6)
     risks = json.loads((folder / "model" / "risk_table_map.json").read_text("utf-8"))
     assert set(risks) == set(example["cat_field_list"])
+    for name, expected in (("impute_dict", means), ("risk_table_map", risks)):
+        content = (folder / "model" / f"{name}.pkl").read_bytes()
+        assert pickle.loads(content) == expected
+    assert_reads_back(folder, example, scored)
+
+
+def assert_reads_back(folder, example, scored):
+    """The .pth files say what the other files say, and are enough for a model."""
+    model, output = folder / "model", folder / "output"
+    artifacts = torch.load(model / "model_artifacts.pth", weights_only=True)
+    assert artifacts["model_class"] == example["model_class"]
+    classes = artifacts["id_to_label"]
+    assert artifacts["label_to_id"] == {label: n for n, label in enumerate(classes)}
+    assert len(artifacts["embedding_mat"]) >= len(artifacts["vocab"])
+    again = build_model(ModelSpec(**artifacts["model_spec"]))
+    again.load_state_dict(torch.load(model / "model.pth", weights_only=True))
+    results = torch.load(output / "predict_results.pth", weights_only=True)
+    columns = [f"prob_{label}" for label in classes]
+    np.testing.assert_allclose(
+        results["y_pred"].numpy(), scored[columns].to_numpy(), rtol=0, atol=1e-6
+    )
+    labels = scored[example["label_name"]].astype(str).tolist()
+    assert [classes[n] for n in results["y_true"].tolist()] == labels
 
 
 def assert_hyperparameters(folder, example):

@@ -23,6 +23,16 @@ FILES = (
     "06_models/checkpoints/last.ckpt",
     "06_models/checkpoints/best.ckpt",
     "06_models/model.onnx",
+    "06_models/pipeline.onnx",
+    "06_models/model.pth",
+    "06_models/model_artifacts.pth",
+    "06_models/impute_dict.json",
+    "06_models/impute_dict.pkl",
+    "06_models/risk_table_map.json",
+    "06_models/risk_table_map.pkl",
+    "07_model_output/predict_results.pth",
+    "07_model_output/bundle/manifest.json",
+    "07_model_output/bundle/pipeline.onnx",
     "07_model_output/val_predictions.parquet",
     "07_model_output/test_predictions.parquet",
     "07_model_output/predictions/val.csv",
@@ -35,6 +45,7 @@ FILES = (
     "08_reporting/tabular_report.json",
     "08_reporting/training_history.json",
     "08_reporting/parity_report.json",
+    "08_reporting/pipeline_report.json",
 )
 
 
@@ -225,6 +236,8 @@ def test_every_artifact_has_a_record_of_what_it_was_made_from(data):
             continue
         if name.startswith("06_models/model/"):
             path = path.parent
+        if "/bundle/" in name:
+            path = data("07_model_output/bundle")
         record = read_json(path.with_name(f"{path.name}.provenance.json"))
         assert record["stage"] in STAGES
         assert re.fullmatch("[0-9a-f]{64}", record["content"])

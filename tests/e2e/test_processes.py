@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -62,26 +64,76 @@ def test_other_runners_give_the_same(sequential, finished, tmp_path, runner):
     assert weights(project) == weights(sequential)
 
 
-def test_two_machines_give_the_same(sequential, finished, tmp_path):
-    project = finished.project.copy(tmp_path / "project")
+@contextmanager
+def linked_machines():
+    """Two network namespaces with a cable between them: prefixes of commands, address."""
+    names = [f"tw{os.getpid()}{side}" for side in "ab"]
+    cables = [f"{name}c" for name in names]
+    steps = [["netns", "add", name] for name in names]
+    steps.append(["link", "add", cables[0], "type", "veth", "peer", "name", cables[1]])
+    for number, (name, cable) in enumerate(zip(names, cables, strict=True), 1):
+        inside = ["-n", name]
+        steps += [
+            ["link", "set", cable, "netns", name],
+            [*inside, "addr", "add", f"10.83.0.{number}/24", "dev", cable],
+            [*inside, "link", "set", cable, "up"],
+            [*inside, "link", "set", "lo", "up"],
+        ]
+    tool = shutil.which("ip")
+    try:
+        for step in steps:
+            command = [tool or "", *step]
+            if not tool or subprocess.call(command, stderr=subprocess.DEVNULL):
+                pytest.skip("needs the right to make network namespaces (and ip)")
+        yield [[tool, "netns", "exec", name] for name in names], "10.83.0.1"
+    finally:
+        for name in names if tool else ():
+            subprocess.call([tool, "netns", "del", name], stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def one_machine_twice():
+    """Two launchers that meet on the loopback interface."""
+    yield [[], []], "127.0.0.1"
+
+
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-c", CLI, "join", "--rendezvous", place, "--threads=1"]
-    other = subprocess.Popen(
-        [*command, "--devices=1", f"--logs={tmp_path / 'other'}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    here = SHORT.replace("devices=2", "devices=1")
-    here += f",training.num_nodes=2,training.rendezvous={place}"
-    try:
-        project.ran("--pipelines=train", f"--params={here}")
-        said, _ = other.communicate(timeout=60)
-    finally:
-        other.kill()
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize("machines", [one_machine_twice, linked_machines])
+def test_two_machines_give_the_same(sequential, finished, tmp_path, machines):
+    project = finished.project.copy(tmp_path / "project")
+    with machines() as ((first, second), host):
+        place = f"{host}:{free_port()}"
+        logs = f"--logs={tmp_path / 'other'}"
+        command = [sys.executable, "-c", CLI, "join", "--rendezvous", place, logs]
+        other = subprocess.Popen(
+            [*second, *command, "--threads=1", "--devices=1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        here = SHORT.replace("devices=2", "devices=1")
+        here += f",training.num_nodes=2,training.rendezvous={place}"
+        run = [*first, sys.executable, "-m", "kedro", "run", "--pipelines=train"]
+        try:
+            done = subprocess.run(
+                [*run, f"--params={here}"],
+                cwd=project.path,
+                env=project.environment(),
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            said, _ = other.communicate(timeout=60)
+        finally:
+            other.kill()
     assert other.returncode == 0, said
     assert [log.name for log in (tmp_path / "other").iterdir()] == ["rank_1.log"]
     logs = project.data("06_models/rank_logs")

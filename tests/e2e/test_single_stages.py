@@ -8,8 +8,19 @@ TRAIN = (
     "06_models/tensorboard/",
     "08_reporting/training_history",
 )
+# "model" also begins these, which are the export's.
+AFTER_TRAIN = (
+    "06_models/model.onnx",
+    "06_models/model.pth",
+    "06_models/model_artifacts.pth",
+)
 EVALUATE_AND_EXPORT = (
     "06_models/model.onnx",
+    "06_models/pipeline.onnx",
+    "06_models/model.pth",
+    "06_models/model_artifacts.pth",
+    "06_models/impute_dict.",
+    "06_models/risk_table_map.",
     "07_model_output/",
     "08_reporting/baseline_report.json",
     "08_reporting/metrics.json",
@@ -18,6 +29,7 @@ EVALUATE_AND_EXPORT = (
     "08_reporting/pr_curve.png",
     "08_reporting/tensorboard_eval",
     "08_reporting/parity_report.json",
+    "08_reporting/pipeline_report.json",
 )
 
 
@@ -48,8 +60,7 @@ def check_train(project, *options):
     since, before = times(project), weights.read_bytes()
     done = project.ran(*options)
     assert done.out.splitlines()[0].endswith("environment base: train")
-    # "model" also begins model.onnx, which is the export's.
-    only(written(project, since), TRAIN, but=("06_models/model.onnx",))
+    only(written(project, since), TRAIN, but=AFTER_TRAIN)
     return before, weights.read_bytes()
 
 

@@ -19,7 +19,10 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from tabweave.artifacts import Provenance
-from tabweave.datasets import files, split_files, tables
+from tabweave.bundle import BundleParts, Sample
+from tabweave.cells import CellRules
+from tabweave.datasets import bundle, compatibility, files, split_files, tables
+from tabweave.schema import DataSchema
 from tabweave.splitting.division import Division
 from tabweave.tables import RawTable, TableFile, write_parquet, write_rows
 
@@ -88,6 +91,40 @@ def _model(version: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(version)
         return Classifier(spec)
+
+
+@cache
+def _parts(version: int) -> BundleParts:
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = _draw(version).random(NOISE // 4, dtype=np.float32)
+    one = helper.make_tensor_value_info("noise", TensorProto.FLOAT, [len(values)])
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["constant"], ["noise"])],
+        "noise",
+        [],
+        [one],
+        [numpy_helper.from_array(values, "constant")],
+    )
+    model = helper.make_model(graph).SerializeToString()
+    return BundleParts(
+        model=model,
+        pipeline=model,
+        tokenizers={},
+        imputer={},
+        risk_tables={},
+        scaler={},
+        impute_dict={},
+        risk_table_map={},
+        schema=DataSchema(
+            id="i", label="y", text=("t",), classes=("0", "1"), positive_label="1"
+        ),
+        rules=CellRules(),
+        metrics={},
+        export_report={},
+        parity={},
+        sample=Sample.of([{"t": "a"}], ("0", "1"), np.array([[0.25, 0.75]])),
+    )
 
 
 def _entry(kind: type, target: str, **options: Any) -> Callable[[Path], Any]:
@@ -202,6 +239,21 @@ KINDS = {
         files.ModelDataset, "model", _model, lambda model: _weights(model.state_dict())
     ),
     "onnx": _plain(files.OnnxDataset, "model.onnx", _bytes),
+    "pipeline": _plain(files.PipelineDataset, "pipeline.onnx", _bytes),
+    "bundle": _plain(
+        bundle.BundleDataset, "bundle", _parts, lambda opened: opened.pipeline
+    ),
+    "pth": _plain(
+        compatibility.PthDataset,
+        "model.pth",
+        lambda v: dict(_model(v).state_dict()),
+        _weights,
+    ),
+    "pickle": _plain(
+        compatibility.PickleDataset,
+        "map.pkl",
+        lambda v: {str(n): x for n, x in enumerate(_draw(v).random(60_000).tolist())},
+    ),
     "figure": _plain(files.FigureDataset, "roc.png", _figure),
     "tensorboard": _plain(
         files.TensorBoardDataset, "tensorboard_eval", _evaluation, _read_events

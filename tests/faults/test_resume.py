@@ -14,6 +14,8 @@ from tabweave.errors import ArtifactError
 from tabweave.hyperparameters import Hyperparameters, to_parameters
 from tabweave.training.checkpoint import LAST, checkpoint_values
 from tabweave.training.engine import train_model
+from tabweave.training.fitting import epoch_batches
+from tabweave.training.parts import joined_weights
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,10 @@ CASES = {
     "token budget": (1, {"max_tokens_per_batch": 40}),
     "averaged weights": (1, {"ema_decay": 0.9}),
     "fsdp": (1, {"devices": 2, "strategy": "fsdp"}),
+    "fsdp, checkpoints in parts": (
+        3,
+        {"devices": 2, "strategy": "fsdp", "fsdp": {"sharded_checkpoints": True}},
+    ),
 }
 IN_VALIDATION = {"one process": 2, "two ranks": 1}
 # Fields of a record that a clock or the machine gives.
@@ -57,8 +63,11 @@ def plan(tiny):
 
 def final(run):
     """All that a training comes to: the last weights and optimizer, the best model."""
-    last = checkpoint_values(run.plan.checkpoints / LAST)
+    path = run.plan.checkpoints / LAST
+    last = checkpoint_values(path)
     names = {"state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"}
+    if path.is_dir():  # the parts of the optimizer are the processes' own
+        last, names = last | joined_weights(path), names - {"optimizer_states"}
     names |= {"current_model_state", "averaging_state"} & set(last)
     result = run.result()
     records = [
@@ -284,6 +293,26 @@ def test_a_finished_training_goes_on_for_more_epochs(finished, tiny, tmp_path):
     trained = train_model(more)
     fresh = tiny.plan("tabular", tmp_path / "fresh", max_epochs=2, run_scheduler=False)
     whole = train_model(fresh)
+    assert digest(trained.model.state_dict()) == digest(whole.model.state_dict())
+    last = [
+        checkpoint_values(plan.checkpoints / LAST)["state_dict"]
+        for plan in (more, fresh)
+    ]
+    assert digest(last[0]) == digest(last[1])
+
+
+def test_more_epochs_with_other_numbers_of_batches_are_the_same_bits(tiny, tmp_path):
+    settings = {"run_scheduler": False, "warmup_steps": 0, "max_tokens_per_batch": 60}
+
+    def plan(folder, **changes):
+        return tiny.plan("multimodal_bert", folder, **settings | changes)
+
+    train_model(plan(tmp_path, max_epochs=2))
+    more = plan(tmp_path, max_epochs=4, resume="required")
+    fresh = plan(tmp_path / "fresh", max_epochs=4)
+    batches = epoch_batches(fresh.train, fresh.config)
+    assert len({batches.count(epoch) for epoch in range(4)}) > 1
+    trained, whole = train_model(more), train_model(fresh)
     assert digest(trained.model.state_dict()) == digest(whole.model.state_dict())
     last = [
         checkpoint_values(plan.checkpoints / LAST)["state_dict"]

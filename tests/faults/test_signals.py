@@ -80,6 +80,19 @@ def test_sigterm_saves_the_step_at_hand(start, plan, note, devices, target):
     assert counts == {steps_saved(made)}, training.words()
 
 
+@pytest.mark.parametrize(("devices", "workers"), [(1, 2), (2, 0), (2, 2)])
+def test_sigterm_to_the_whole_group_saves_once(start, plan, note, devices, workers):
+    # A terminal that closes, or a scheduler, sends it to every process at once.
+    made = plan(devices, batch_size=1, val_check_interval=1.0, num_workers=workers)
+    training = running(start, made)
+    os.killpg(training.pid, signal.SIGTERM)
+    name = f"SIGTERM to the group, {devices} processes, {workers} workers each"
+    code = ended(training, name, note, limit=ENDS_IN + PAUSE)
+    assert code == TERMINATED, training.words()
+    counts = {len(training.run.steps(rank)) for rank in range(devices)}
+    assert counts == {steps_saved(made)}, training.words()
+
+
 def test_sigterm_in_a_validation_saves_at_the_next_step(start, plan, note):
     made = plan(2)
     trouble = Trouble("SIGTERM", rank=1, step=5, place="validation")

@@ -101,3 +101,9 @@ def test_what_a_process_takes_crosses_as_it_is(tmp_path):
     given = {"a": [1, 2.5, "x"]}
     found = launch((max, ([given["a"][0], 7],)), Ranks(devices=2, threads=1), tmp_path)
     assert found == 7
+
+
+def test_the_interface_is_the_one_that_reaches_the_other_machine():
+    assert ranks.interface_towards("127.0.0.1") == "lo"
+    assert ranks.interface_towards("localhost") == "lo"
+    assert ranks.interface_towards("no-such-host.invalid") is None

@@ -13,6 +13,7 @@ from kedro.io.core import DatasetError
 from kedro_datasets._typing import ImagePreview, JSONPreview
 
 from tabweave.artifacts import (
+    Provenance,
     dump_json,
     read_json,
     replacing,
@@ -103,6 +104,22 @@ class OnnxDataset(FileDataset[bytes, bytes]):
     def save(self, data: bytes) -> None:
         """Writes it in one step."""
         write_bytes(self.path, lambda file: file.write(data))
+
+
+class PipelineDataset(OnnxDataset):
+    """One ONNX file that the proof may have refused: no bytes are no file."""
+
+    def load(self) -> bytes:
+        """Its bytes; none where there is no file."""
+        return super().load() if self.path.exists() else b""
+
+    def save(self, data: bytes) -> None:
+        """Writes it in one step, or removes an earlier one."""
+        if data:
+            super().save(data)
+        else:
+            self.path.unlink(missing_ok=True)
+            Provenance.path_for(self.path).unlink(missing_ok=True)
 
 
 class FigureDataset(FileDataset["Figure", bytes]):

@@ -8,7 +8,7 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from tabweave.schema import Parameters
 
-OUTPUT, TABLE = "probabilities", "tab"
+OUTPUT, TABLE, LABEL = "probabilities", "tab", "label"
 """Names in the ONNX file that are not a matter of choice."""
 
 
@@ -25,6 +25,10 @@ class ExportConfig(Parameters):
     """Rows per call in the comparison."""
     parity_tolerance: PositiveFloat = 1e-5
     """Largest difference of a probability from PyTorch in fp32."""
+    pipeline: bool = True
+    """Whether pipeline.onnx, which takes raw rows, and the bundle with it are made."""
+    pipeline_single_rows: PositiveInt = 256
+    """Rows of val that pipeline.onnx is also asked one by one in the comparison."""
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

@@ -23,6 +23,7 @@ from tabweave.batches import Batch, PackedText, Rows, pad
 from tabweave.errors import ExportError, WriteError, shorten
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
 from tabweave.export.parity_rows import parity_rows
+from tabweave.export.residual_norms import keep_norms_apart
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.config import ModelSpec
 
@@ -183,7 +184,7 @@ def export_model(model: Classifier, val: Rows, config: ExportConfig) -> OnnxExpo
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         opset = export_onnx(model, config, path)
-        content = path.read_bytes()
+        content = keep_norms_apart(path.read_bytes())
     report = compare_with_pytorch(content, model, val, config)
     return OnnxExport(content, {"opset": opset, "bytes": len(content), **report})
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabweave.cells import NUMBER
 from tabweave.errors import SchemaError
-from tabweave.loading import NUMBER
 from tabweave.tables import RawTable
 
 SAMPLE_ROWS = 20_000

@@ -17,12 +17,14 @@ PLAIN_SCALAR = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
 KEDRO_FOLDERS = ("base", "local")
 # Folders that a run of base writes in data/<layer>, where an environment writes its own.
 ARTIFACT_FOLDERS = (
+    "bundle",
     "checkpoints",
     "model",
     "predictions",
     "row_vectors",
     "tensorboard",
     "tensorboard_eval",
+    "token_proofs",
     "tokenizer",
 )
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabweave.cells import NUMBER
 from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
-from tabweave.loading import NUMBER
 from tabweave.project_setup.columns import (
     ID_NAME,
     SampledColumn,

@@ -8,11 +8,15 @@ All of it is linear in the length of the message. Letter case belongs to the tok
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Sequence
 
 from tabweave.text.config import Step
 
-TAG = re.compile(r"<[A-Za-z/!][^<>]*+>")
+TAG_OPENERS = string.ascii_letters + "/!"
+"""Characters that make a '<' before them the beginning of a tag."""
+
+TAG = re.compile(f"<[{TAG_OPENERS}][^<>]*+>")
 """'<' before a letter, '/' or '!', whose next '<' or '>' is a '>'; becomes a blank."""
 
 NAMED = {

@@ -208,6 +208,9 @@ def _loader(
         batch_sampler=batches,
         collate_fn=as_is,
         num_workers=workers,
+        # Each pass draws a seed. From the process's own generator it would change what
+        # dropout draws, and how often depends on where a training was interrupted.
+        generator=torch.Generator(),
         multiprocessing_context="fork" if forked else None,
         worker_init_fn=_leave_sigterm_to_others,
     )

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 LAUNCHERS = ("torch.distributed.elastic", "torch.multiprocessing")
+PRELOADED = ["tabweave.training.rank_server", "tabweave.training.engine"]
+"""Modules of the server that ranks are forked from, so that they start at once."""
 GRACE_S = 15
 """Seconds that processes get to save and leave before they are killed."""
 
@@ -120,7 +122,7 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
     from tabweave.training.ranks import Meeting, die_with_parent, work
 
     die_with_parent()
-    multiprocessing.set_forkserver_preload(["tabweave.training.engine"])
+    multiprocessing.set_forkserver_preload(PRELOADED)
     threads = ranks.threads or max(1, (os.cpu_count() or 1) // ranks.devices)
     with (
         tempfile.TemporaryDirectory(prefix="ranks-") as folder,

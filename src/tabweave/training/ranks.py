@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import logging
 import os
 import signal
+import socket
+import struct
 import sys
 import threading
 import traceback
@@ -23,6 +26,9 @@ import torch.distributed as dist
 from tabweave.training.distributed import from_first
 from tabweave.training.notes import Note
 from tabweave.training.warden import DUMP
+
+SIOCGIFADDR = 0x8915
+"""Request of Linux for the address of an interface."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,49 @@ def work(
 
 def _meet(meeting: Meeting, local: int) -> None:
     torch.set_num_threads(meeting.threads)
+    if int(os.environ["GROUP_WORLD_SIZE"]) > 1:
+        name = interface_towards(os.environ["MASTER_ADDR"])
+        if name is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=timedelta(seconds=meeting.timeout_s))
+
+
+def interface_towards(host: str) -> str | None:
+    """The network interface through which this machine and a host reach each other.
+
+    PyTorch would take the address of this machine's own name, which often is one that
+    others cannot reach, such as 127.0.0.1.
+
+    Args:
+        host: Name or IPv4 address; it may be one of this machine.
+
+    Returns:
+        Name of the interface; None for a host that IPv4 does not reach.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))  # asks for the route, sends nothing
+            wanted = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                if _address(probe, name) == wanted:
+                    return name
+    except OSError:  # no such host, or no route: whoever meets there says so
+        return None
+    return None
+
+
+def _address(probe: socket.socket, name: str) -> str | None:
+    request = struct.pack("256s", name.encode()[:15])
+    try:
+        found = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
+    except OSError:  # an interface without an address
+        return None
+    return socket.inet_ntoa(found[20:24])
 
 
 def _write_log(log: TextIO, meeting: Meeting, rank: int) -> None:

@@ -80,7 +80,6 @@ class Position(Callback):
         return {
             "epoch": self.batches.epoch,
             "done": 0 if self._over else int(loop.batch_progress.current.completed),
-            "over": self._over,
             "logged": int(loop._batches_that_stepped),
             "random": gathered(random_state()),
         }
@@ -112,11 +111,6 @@ class Position(Callback):
         # Lightning counts a step that it thinks was not counted before the checkpoint.
         trainer.fit_loop.epoch_loop._batches_that_stepped = self._pending["logged"]
         set_random_state(self._pending["random"][rank_and_world()[0]])
-        if self._pending["over"]:
-            # An epoch was over, so the loader of this one had not yet drawn its seed;
-            # one that is made anew for every epoch draws two.
-            for _ in range(2 if self.batches.varies else 1):
-                torch.empty((), dtype=torch.int64).random_()
         self._pending = None
 
     def on_train_epoch_end(

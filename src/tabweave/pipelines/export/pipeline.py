@@ -1,14 +1,24 @@
-"""Model -> model.onnx, parity report."""
+"""Model -> model.onnx, pipeline.onnx, the bundle, the specification's files, reports."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from tabweave.pipelines.export.nodes import export_onnx
+from tabweave.pipelines.export.nodes import (
+    export_onnx,
+    export_pipeline,
+    make_bundle,
+    write_compatibility,
+    write_results,
+)
+
+GROUPS = ("data", "text", "tabular", "model", "training")
 
 
 def create_pipeline() -> Pipeline:
     """The export stage."""
+    fitted = ["tokenizer", "imputer", "risk_tables", "scaler"]
+    columns = ["schema", "selected_features.raw"]
     return Pipeline(
         [
             Node(
@@ -16,7 +26,46 @@ def create_pipeline() -> Pipeline:
                 inputs=["model", "val.tokens", "val.features", "params:export"],
                 outputs=["onnx_model", "parity_report"],
                 name="export_onnx",
-            )
+            ),
+            Node(
+                export_pipeline,
+                inputs=[
+                    *("onnx_model", "model", "val.table", "val.tokens"),
+                    *("val.features", *columns, *fitted, "token_proofs"),
+                    *("params:text", "params:export"),
+                ],
+                outputs=["pipeline_onnx", "pipeline_report"],
+                name="export_pipeline",
+            ),
+            Node(
+                make_bundle,
+                inputs=[
+                    *("onnx_model", "pipeline_onnx", "parity_report"),
+                    *("pipeline_report", *columns, *fitted, "metrics"),
+                    *("test.raw", "test.predictions", "params:data"),
+                ],
+                outputs="bundle",
+                name="make_bundle",
+            ),
+            Node(
+                write_compatibility,
+                inputs=[
+                    *("model", "tokenizer", "imputer", "risk_tables"),
+                    *(f"params:{group}" for group in GROUPS),
+                ],
+                outputs=[
+                    *("model_weights", "model_artifacts"),
+                    *("impute_dict", "impute_dict_pkl"),
+                    *("risk_table_map", "risk_table_map_pkl"),
+                ],
+                name="write_compatibility",
+            ),
+            Node(
+                write_results,
+                inputs=["test.predictions", "schema"],
+                outputs="predict_results",
+                name="write_results",
+            ),
         ],
         tags="export",
     )

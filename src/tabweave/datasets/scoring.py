@@ -1,0 +1,117 @@
+"""Catalog entries of scoring: a bundle and a file from anywhere, and the scored file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from kedro.io.core import DatasetError
+from kedro_datasets._typing import TablePreview
+
+from tabweave.datasets.base import FileDataset
+from tabweave.datasets.tables import first_rows
+from tabweave.errors import ConfigError, MissingDataError
+from tabweave.scoring import ScoreConfig, score_file
+from tabweave.tables import RawTable
+
+UNNAMED = "<score.input>"
+
+
+class DeployedBundleDataset(FileDataset[Any, Path]):
+    """A bundle, the project's own or any other; it is verified when it is opened."""
+
+    def load(self) -> Path:
+        """Its folder."""
+        return self.path
+
+    def save(self, data: Any) -> None:
+        """Refuses: the export stage writes bundles."""
+        raise DatasetError(f"{self.path} is written by the export stage.")
+
+
+class ScoringInputDataset(FileDataset[pa.Table, RawTable]):
+    """The user's file that is to be scored, never changed.
+
+    Args:
+        path: The file; None where the user has named none yet.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self, *, path: str | None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(path=path or UNNAMED, metadata=metadata)
+        self._named = path is not None
+
+    def load(self) -> RawTable:
+        """A handle that reads by column.
+
+        Raises:
+            ConfigError: No file is named.
+            MissingDataError: The file is not there.
+        """
+        if not self._named:
+            raise ConfigError(
+                "score.input is not set. Name the file to score: kedro run "
+                "--pipelines=score --params=score.input=<file>,score.output=<file>."
+            )
+        if not self.path.is_file():
+            raise MissingDataError(
+                f"score.input names {self.path}, but there is no such file. Relative "
+                "paths count from the project root."
+            )
+        return RawTable(self.path, "input")
+
+    def save(self, data: pa.Table) -> None:
+        """Refuses: a user's files are read only."""
+        raise DatasetError(f"{self.path} is the user's file; it is never written.")
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows of the file."""
+        return first_rows(self.load(), nrows)
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """A file, and the bundle that is to score it."""
+
+    bundle: Path
+    source: RawTable
+    config: ScoreConfig
+
+
+class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
+    """The rows of a file with predictions, in the format of the file.
+
+    Args:
+        path: The file.
+        rejects: ``{path: <file>}`` for the rows that cannot be scored; the path None
+            refuses an input with such a row.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        rejects: dict[str, str | None] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(path=path, metadata=metadata)
+        self._rejects = (rejects or {}).get("path")
+
+    def load(self) -> RawTable:
+        """A handle that reads by column."""
+        return RawTable(self.path, "scored")
+
+    def save(self, data: ScoringJob) -> None:
+        """Scores the file window by window and writes it in one step."""
+        config = data.config.model_copy(update={"rejects": self._rejects})
+        source = data.source.path
+        score_file(data.bundle, source, self.path, config, progress=True)
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows of the file."""
+        return first_rows(self.load(), nrows)

@@ -1,0 +1,36 @@
+"""Parameter group ``score``: which file a bundle scores, and how."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, PositiveInt
+
+from tabweave.schema import Parameters
+
+
+class ScoreConfig(Parameters):
+    """Parameter group ``score``: a bundle, a file of raw rows, and where answers go."""
+
+    OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"overwrite"})
+
+    bundle: str | None = Field(default=None, min_length=1)
+    """Folder of the bundle; None is the one that the export stage has written."""
+    input: str | None = Field(default=None, min_length=1)
+    """The rows to score, .csv, .tsv or .parquet; relative to the project root."""
+    output: str | None = Field(default=None, min_length=1)
+    """File for the rows with predictions, in the format of the input."""
+    rejects: str | None = Field(default=None, min_length=1)
+    """File for rows that cannot be scored; None refuses an input with such a row."""
+    overwrite: bool = False
+    """Whether output, rejects and parts of another scoring may be replaced."""
+    threads: PositiveInt | None = None
+    """Compute threads; None takes one per core that the process may use."""
+    batch_rows: PositiveInt = 32
+    """Most rows that the model sees at once."""
+    batch_bytes: PositiveInt = 2**14
+    """Most bytes of text that the model sees at once, counting each row as the longest."""
+    window_rows: PositiveInt = 4096
+    """Most rows that are sorted by length, and saved, together."""
+    window_bytes: PositiveInt = 2**24
+    """Most bytes of text in such a window; a longer row has one of its own."""

@@ -1,0 +1,134 @@
+"""Python values of mixed kinds as Arrow arrays of one kind each.
+
+Callers send text, numbers and booleans in one column. Arrow would refuse the mixture, or
+turn a whole number into 1.0, which is another category than 1.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tabweave.cells import Fault, Mask
+from tabweave.errors import some_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """The cells of a column that are of one kind; the others are null.
+
+    Attributes:
+        values: The cells.
+        shown: The cells as a message shows them; None where those are `values`.
+        faults: Cells that are of no kind that a column may hold.
+    """
+
+    values: pa.Array
+    shown: Any = None
+    faults: tuple[Fault, ...] = ()
+
+
+class _Shown:
+    """Python values that a message shows as it would Arrow's."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, index: int) -> pa.Scalar:
+        return _Cell(self._values[index])
+
+
+@dataclass(frozen=True)
+class _Cell:
+    value: Any
+
+    def as_py(self) -> Any:
+        return self.value
+
+
+def parts_of(name: str, values: list[Any], role: str) -> list[Part]:
+    """The values of one column, divided by kind; together the parts hold every cell.
+
+    Args:
+        name: The column.
+        values: Text, numbers, booleans and None in any mixture.
+        role: text, categorical or numeric.
+    """
+    return list(_parts(name, values, role)) or [Part(pa.nulls(len(values)))]
+
+
+def _parts(name: str, values: list[Any], role: str) -> Iterator[Part]:
+    kinds = np.array([_kind_of(value) for value in values], dtype=object)
+    shown = _Shown(values)
+    wrong = kinds == "other"
+    if wrong.any():
+        types = {type(v).__name__ for v, bad in zip(values, wrong, strict=True) if bad}
+        reason = f"{role} column '{name}' holds values of type {some_of(sorted(types))}"
+        yield Part(pa.nulls(len(values)), shown, (Fault(reason, wrong, "type"),))
+    for kind in ("text", "boolean", "integer", "float"):
+        mine = kinds == kind
+        if mine.any():
+            yield _array_of(name, values, mine, kind, role)
+
+
+def _kind_of(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "missing"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool | np.bool_):
+        return "boolean"
+    if isinstance(value, numbers.Integral):
+        return "integer"
+    if isinstance(value, numbers.Real | Decimal):
+        return "float"
+    return "missing" if _is_pandas_missing(value) else "other"
+
+
+def _is_pandas_missing(value: Any) -> bool:
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _array_of(
+    name: str, values: Sequence[Any], mine: Mask, kind: str, role: str
+) -> Part:
+    chosen = [value if own else None for value, own in zip(values, mine, strict=True)]
+    shown = _Shown(values)
+    if kind == "boolean":
+        return Part(pa.array(chosen, pa.bool_()), shown)
+    if kind == "text":
+        return _texts(name, chosen, shown)
+    if kind == "integer" and role != "numeric":
+        written = [None if value is None else str(int(value)) for value in chosen]
+        return Part(pa.array(written, pa.string()), shown)
+    doubles = [None if value is None else _double(value) for value in chosen]
+    return Part(pa.array(doubles, pa.float64()), shown)
+
+
+def _double(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _texts(name: str, values: list[Any], shown: _Shown) -> Part:
+    try:
+        return Part(pa.array(values, pa.string()), shown)
+    except UnicodeEncodeError:
+        pass
+    wrong = np.array([v is not None and not _is_unicode(v) for v in values], bool)
+    reason = f"column '{name}' holds text with half a character (a lone surrogate)"
+    kept = [None if bad else value for value, bad in zip(values, wrong, strict=True)]
+    return Part(pa.array(kept, pa.string()), shown, (Fault(reason, wrong),))
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,167 @@
+"""Runs pipeline.onnx over typed columns, in batches of rows of like length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabweave.bundle import Bundle
+from tabweave.errors import ArtifactError, shorten
+from tabweave.scoring.contract import PROBABILITIES, Contract, read_contract
+
+Rows: TypeAlias = npt.NDArray[np.int64]
+Probabilities: TypeAlias = npt.NDArray[np.float32]
+# Sums of float32 softmax values may exceed 1 by this.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """How much the model sees at once.
+
+    Attributes:
+        rows: Most rows.
+        bytes: Most bytes of text, counting every row as the longest of the batch.
+    """
+
+    rows: int = 32
+    bytes: int = 2**14
+
+
+def available_threads() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+class PipelineRuntime:
+    """pipeline.onnx of a bundle, ready to run on the CPU.
+
+    Attributes:
+        contract: Which columns it reads and which classes it knows.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self._name = f"{bundle.folder}/pipeline.onnx"
+        if bundle.pipeline is None:
+            raise ArtifactError(
+                f"{bundle.folder} has no pipeline.onnx: "
+                f"{bundle.manifest.pipeline_refused} Raw rows cannot be scored with this "
+                "bundle; model.onnx and the files in tokenizer/ can be used instead."
+            )
+        self._session = _session(bundle.pipeline, threads, self._name)
+        self.contract: Contract = read_contract(
+            self._session, bundle.schema, self._name
+        )
+
+    def predict(
+        self, columns: Mapping[str, pa.Array], size: BatchSize | None = None
+    ) -> Probabilities:
+        """Probabilities of every row, shape [rows, classes], in the order of the rows.
+
+        Args:
+            columns: Every column that the model reads, as `tabweave.cells` types it.
+            size: How much the model sees at once.
+
+        Raises:
+            ArtifactError: The graph fails, or gives what are no probabilities.
+        """
+        feed = {
+            one.name: _input(columns[one.column], one.kind)
+            for one in self.contract.inputs
+        }
+        rows = len(next(iter(feed.values())))
+        lengths = np.zeros(rows, np.int64)
+        for name in self.contract.text:
+            lengths += pc.binary_length(columns[name]).to_numpy()
+        found = np.empty((rows, len(self.contract.classes)), np.float32)
+        for batch in length_batches(lengths, size or BatchSize()):
+            found[batch] = self._run({n: v[batch] for n, v in feed.items()})
+        self._check(found)
+        return found
+
+    def _run(self, feed: dict[str, npt.NDArray[Any]]) -> Probabilities:
+        rows = len(next(iter(feed.values())))
+        try:
+            (found,) = self._session.run([PROBABILITIES], feed)
+        except Exception as error:
+            # The runtime has no error class of its own that all its errors share.
+            raise ArtifactError(
+                f"{self._name} failed on a batch of {rows} rows: "
+                f"{shorten(str(error), 300)}. Run the export stage again: kedro run "
+                "--pipelines=export"
+            ) from error
+        if np.shape(found) != (rows, len(self.contract.classes)):
+            raise ArtifactError(
+                f"{self._name} gave probabilities of shape {np.shape(found)} for {rows} "
+                f"rows and {len(self.contract.classes)} classes. Run the export stage "
+                "again: kedro run --pipelines=export"
+            )
+        return found
+
+    def _check(self, found: Probabilities) -> None:
+        good = ((found >= 0) & (found <= 1 + ROUNDING)).all(axis=1)
+        wrong = np.flatnonzero(~good)
+        if len(wrong):
+            row = int(wrong[0])
+            raise ArtifactError(
+                f"{self._name} gave {shorten(found[row].tolist())} for row {row + 1}, "
+                "which are not probabilities. Train and export the model again."
+            )
+
+
+def length_batches(lengths: Rows, size: BatchSize) -> Iterator[Rows]:
+    """Positions of rows, batch by batch: short rows first, equal ones in their order.
+
+    Args:
+        lengths: Shape [rows]: bytes of text in each row.
+        size: Bounds of a batch; a row beyond them is a batch of its own.
+
+    Example:
+        >>> [b.tolist() for b in length_batches(np.array([9, 1, 1]), BatchSize(2))]
+        [[1, 2], [0]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = min(start + size.rows, len(order))
+        # Sorted, so the last row of the batch is its longest.
+        widths = lengths[order[start:stop]] * np.arange(1, stop - start + 1)
+        fits = int(np.searchsorted(widths, size.bytes, side="right"))
+        stop = start + max(1, fits)
+        yield order[start:stop]
+        start = stop
+
+
+def _input(values: pa.Array, kind: str) -> npt.NDArray[Any]:
+    if kind == "numeric":
+        return values.to_numpy(zero_copy_only=False).astype(np.float32)
+    return np.array(values.to_pylist(), dtype=object)
+
+
+def _session(content: bytes, threads: int | None, name: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they are raised as well
+    # A thread that waits by spinning keeps others off a shared core.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # As above: anything that it says means that the file cannot be used.
+        raise ArtifactError(
+            f"{name} cannot be loaded: {shorten(str(error), 300)}. Use a newer "
+            "onnxruntime, or run the export stage again: kedro run --pipelines=export"
+        ) from error

@@ -1,0 +1,172 @@
+"""One scoring under way: windows of the input become parts, parts become the output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabweave.errors import ArtifactError
+from tabweave.scoring.config import ScoreConfig
+from tabweave.scoring.input_file import InputFile, ReadBatch
+from tabweave.scoring.parts import Parts
+from tabweave.scoring.scorer import Scorer
+from tabweave.scoring.windows import windows_of
+
+REJECT_COLUMNS = ("reject_row", "reject_reason")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells a file from what it was before."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """The state of a file now."""
+        found = os.stat(path)
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The input, the model and the parts that are done.
+
+    Attributes:
+        file: The input.
+        state: What it was when it was hashed; it must stay so.
+        scorer: The model.
+        parts: Predictions that are on the disk.
+        config: Sizes of the windows.
+    """
+
+    file: InputFile
+    state: FileState
+    scorer: Scorer
+    parts: Parts
+    config: ScoreConfig
+
+    def score(self, rows: int, *, progress: bool) -> int:
+        """Scores every window that is not there yet; gives the rows that were there."""
+        resumed = 0
+        with _bar(rows, shown=progress) as bar:
+            for batch in self.file.batches():
+                for start, count in self._windows(batch):
+                    first_row = batch.first_row + start
+                    if first_row in self.parts:
+                        resumed += count
+                    else:
+                        found = self._predict(batch, start, count)
+                        self._check_unchanged()
+                        self.parts.write(first_row, found)
+                    bar.update(count)
+        return resumed
+
+    def _windows(self, batch: ReadBatch) -> Iterator[tuple[int, int]]:
+        text = [name for name, kind in self.scorer.reads.items() if kind == "text"]
+        return windows_of(
+            batch.text_bytes(text), self.config.window_rows, self.config.window_bytes
+        )
+
+    def _predict(self, batch: ReadBatch, start: int, count: int) -> pa.Table:
+        """Predictions of a window; rejected rows have none."""
+        keep = np.flatnonzero(~batch.rejected[start : start + count])
+        columns = {
+            name: values.slice(start, count).take(pa.array(keep))
+            for name, values in batch.typed.items()
+        }
+        found = self.scorer.predictions(self.scorer.predict(columns))
+        places = np.full(count, -1)
+        places[keep] = np.arange(len(keep))
+        return found.take(pa.array(places, mask=places < 0)).combine_chunks()
+
+    def output_schema(self) -> pa.Schema:
+        """Columns of the output: those of the input, then the predictions."""
+        schema = self.file.schema()
+        none = np.empty((0, len(self.scorer.schema.classes)), np.float32)
+        added = self.scorer.predictions(none).schema
+        return pa.schema([*schema, *added], metadata=schema.metadata)
+
+    def scored(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the input with their predictions; rejected ones are left out.
+
+        Raises:
+            ArtifactError: The input is not what it was; raised with the last batch, so
+                that nothing is written.
+        """
+        schema = self.output_schema()
+        for batch in self.file.batches():
+            if batch.cells.num_rows == 0:
+                continue
+            added = self._added(batch)
+            columns = [*batch.cells.columns, *added]
+            whole = pa.RecordBatch.from_arrays(columns, schema=schema)
+            rejected = batch.rejected
+            yield whole.filter(pa.array(~rejected)) if rejected.any() else whole
+        self._check_unchanged()
+
+    def _added(self, batch: ReadBatch) -> list[pa.Array]:
+        tables = [
+            self.parts.read(batch.first_row + start, count)
+            for start, count in self._windows(batch)
+        ]
+        found = pa.concat_tables(tables)
+        missing = pc.is_null(found.column(found.num_columns - 1)).to_numpy()
+        if not np.array_equal(missing, batch.rejected):
+            raise ArtifactError(self._changed())
+        return [column.combine_chunks() for column in found.columns]
+
+    def rejects_schema(self) -> pa.Schema:
+        """Columns of the rejects: row number, reasons, then those of the input."""
+        schema = self.file.schema()
+        kinds = (pa.int64(), pa.string())
+        own = [pa.field(*pair) for pair in zip(REJECT_COLUMNS, kinds, strict=True)]
+        return pa.schema([*own, *schema], metadata=schema.metadata)
+
+    def rejects(self) -> Iterator[pa.RecordBatch]:
+        """The rows that cannot be scored."""
+        schema = self.rejects_schema()
+        for batch in self.file.batches():
+            rows = np.flatnonzero(batch.rejected)
+            if len(rows):
+                cells = batch.cells.take(pa.array(rows))
+                reasons = [batch.reasons(row) for row in rows.tolist()]
+                numbers = pa.array(rows + batch.first_row + 1)
+                columns = [numbers, pa.array(reasons, pa.string()), *cells.columns]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        if FileState.of(self.file.raw.path) != self.state:
+            raise ArtifactError(self._changed())
+
+    def _changed(self) -> str:
+        return (
+            f"{self.file.raw.path} changed while it was scored. Nothing was written; "
+            "score it again."
+        )
+
+
+def _bar(rows: int, *, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=rows,
+        desc="  scoring",
+        unit="row",
+        unit_scale=True,
+        disable=not shown,
+        mininterval=0.2 if sys.stderr.isatty() else 15,
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )

@@ -1,0 +1,81 @@
+import pytest
+from kedro.io.core import DatasetError
+
+from tabweave.datasets.scoring import (
+    DeployedBundleDataset,
+    ScoredFileDataset,
+    ScoringInputDataset,
+    ScoringJob,
+)
+from tabweave.errors import ConfigError, MissingDataError, SchemaError
+from tabweave.scoring import ScoreConfig
+from tabweave.tables import RawTable
+
+METADATA = {"kedro-viz": {"layer": "raw"}}
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("note,shop,price\na,a,1\nb,b,dear\n", encoding="utf-8")
+    return path
+
+
+def cause(call):
+    with pytest.raises(DatasetError) as error:
+        call()
+    return error.value.__cause__
+
+
+def test_a_bundle_is_handed_on_as_its_folder(tmp_path):
+    entry = DeployedBundleDataset(path=str(tmp_path / "bundle"), metadata=METADATA)
+    assert entry.load() == tmp_path / "bundle"
+    assert entry.metadata == METADATA
+    with pytest.raises(DatasetError, match="written by the export stage"):
+        entry.save("x")
+
+
+def test_the_input_is_a_handle_of_the_named_file(source):
+    entry = ScoringInputDataset(path=str(source), metadata=METADATA)
+    assert entry.load() == RawTable(source, "input")
+    assert entry.preview(1)["data"] == [["a", "a", "1"]]
+    with pytest.raises(DatasetError, match="never written"):
+        entry.save("x")
+
+
+def test_an_input_that_is_not_named_or_not_there_says_so(tmp_path):
+    error = cause(ScoringInputDataset(path=None).load)
+    assert isinstance(error, ConfigError)
+    assert "score.input is not set" in str(error)
+    error = cause(ScoringInputDataset(path=str(tmp_path / "gone.csv")).load)
+    assert isinstance(error, MissingDataError)
+    assert "gone.csv" in str(error)
+
+
+def test_a_job_is_done_when_it_is_saved(source, good_bundle, tmp_path):
+    job = ScoringJob(good_bundle, RawTable(source, "input"), ScoreConfig(threads=1))
+    rejects = tmp_path / "left.csv"
+    entry = ScoredFileDataset(
+        path=str(tmp_path / "out.csv"), rejects={"path": str(rejects)}
+    )
+    assert not entry.exists()
+    entry.save(job)
+    assert entry.load().columns() == ["note", "shop", "price", *ADDED]
+    assert entry.preview()["data"][0][:3] == ["a", "a", "1"]
+    assert "dear" in rejects.read_text("utf-8")
+
+
+ADDED = ["prob_no", "prob_yes", "predicted"]
+
+
+@pytest.mark.parametrize("rejects", [None, {"path": None}])
+def test_without_a_file_of_rejects_a_bad_row_is_refused(
+    source, good_bundle, tmp_path, rejects
+):
+    # The catalog says where rejects go: a path of the parameters is not resolved.
+    config = ScoreConfig(threads=1, rejects="elsewhere.csv")
+    job = ScoringJob(good_bundle, RawTable(source, "input"), config)
+    entry = ScoredFileDataset(path=str(tmp_path / "out.csv"), rejects=rejects)
+    error = cause(lambda: entry.save(job))
+    assert isinstance(error, SchemaError)
+    assert "row 2: 'dear'" in str(error)

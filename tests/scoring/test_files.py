@@ -1,0 +1,368 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabweave.errors import ArtifactError, ConfigError, SchemaError
+from tabweave.scoring import ScoreConfig, score_file
+from tabweave.scoring.parts import parts_folder
+from tabweave.tables import FORMATS, RawTable, write_rows
+
+CONFIG = ScoreConfig(threads=1, window_rows=7, batch_rows=3)
+COUNT = 40
+
+
+def table(count=COUNT):
+    """Rows with an id, all that the model reads, and columns that it does not."""
+    return pa.table(
+        {
+            "more": [f"m{n}" for n in range(count)],
+            "id": [f"{n:05d}" for n in range(count)],
+            "note": ["aeé日x"[: n % 6] * (n % 11) for n in range(count)],
+            "shop": ["ab?"[n % 3] for n in range(count)],
+            "price": [f"{n}.50" if n % 5 else "NA" for n in range(count)],
+            "quote": ['say "hi", \n ok' if n % 2 else "" for n in range(count)],
+        }
+    )
+
+
+def written(folder, rows, kind, name="in"):
+    path = folder / f"{name}.{kind}"
+    write_rows(path, iter(rows.to_batches()), rows.schema)
+    return path
+
+
+def read(path):
+    return pa.Table.from_batches(list(RawTable(path, "x").batches()))
+
+
+def expected(kit, rows):
+    number = {"NA": None}
+    return [
+        kit.answer(r["note"], r["shop"], number.get(r["price"], r["price"] and 0))
+        if r["price"] in number
+        else kit.answer(r["note"], r["shop"], float(r["price"]))
+        for r in rows.to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rows_order_and_cells_stay_and_predictions_come(
+    good_bundle, bundle_kit, tmp_path, kind
+):
+    source = written(tmp_path, table(), kind)
+    report = score_file(good_bundle, source, tmp_path / f"out.{kind}", CONFIG)
+    found = read(tmp_path / f"out.{kind}")
+    assert found.drop_columns(["prob_no", "prob_yes", "predicted"]).equals(table())
+    yes = found["prob_yes"].cast(pa.float64()).to_numpy()
+    wanted = np.array(expected(bundle_kit, table()))[:, 1]
+    assert np.abs(yes - wanted).max() < 1e-6
+    assert found["predicted"].to_pylist() == [
+        "yes" if p > 0.5 else "no" for p in wanted
+    ]
+    assert (report.rows, report.scored, report.rejected, report.resumed) == (
+        40,
+        40,
+        0,
+        0,
+    )
+    assert "40 of 40 rows scored" in report.sentence
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"in.{kind}", f"out.{kind}"]
+
+
+def test_a_typed_parquet_file_keeps_its_types_and_metadata(good_bundle, tmp_path):
+    rows = pa.table(
+        {
+            "when": pa.array([1, 2], pa.timestamp("ms")),
+            "tags": [["a"], None],
+            "note": pa.array(["a", None]),
+            "shop": pa.array(["a", "a"]).dictionary_encode(),
+            "price": pa.array([1, None], pa.int16()),
+            "raw": pa.array([b"\xff", b""]),
+        }
+    ).replace_schema_metadata({"own": "kept"})
+    pq.write_table(rows, tmp_path / "in.parquet")
+    score_file(good_bundle, tmp_path / "in.parquet", tmp_path / "out.parquet", CONFIG)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.select(rows.column_names).cast(rows.schema).equals(rows)
+    assert found.schema.metadata[b"own"] == b"kept"
+    assert found.schema.field("prob_yes").type == pa.float32()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_without_rows_gives_a_file_without_rows(good_bundle, tmp_path, kind):
+    source = written(tmp_path, table().slice(0, 0), kind)
+    report = score_file(good_bundle, source, tmp_path / f"out.{kind}", CONFIG)
+    assert report.rows == 0
+    names = [*table().column_names, "prob_no", "prob_yes", "predicted"]
+    assert RawTable(tmp_path / f"out.{kind}", "x").columns() == names
+
+
+@given(
+    sizes=st.tuples(st.integers(4, 50), st.integers(20, 999), st.integers(1, 50)),
+    order=st.permutations(range(COUNT)),
+)
+@settings(max_examples=8, deadline=None)
+def test_sizes_of_windows_and_the_order_of_rows_do_not_matter(
+    good_bundle, tmp_path_factory, sizes, order
+):
+    folder = tmp_path_factory.mktemp("sizes")
+    source = written(folder, table(), "parquet")
+    score_file(good_bundle, source, folder / "one.parquet", CONFIG)
+    mixed = written(folder, table().take(order), "parquet", "mixed")
+    rows, size, batch = sizes
+    config = ScoreConfig(
+        threads=1,
+        window_rows=rows,
+        window_bytes=size,
+        batch_rows=batch,
+        batch_bytes=size,
+    )
+    score_file(good_bundle, mixed, folder / "two.parquet", config)
+    one = read(folder / "one.parquet").take(order)
+    two = read(folder / "two.parquet")
+    names = ["id", "note", "price", "predicted"]
+    assert one.select(names).equals(two.select(names))
+    difference = one["prob_yes"].to_numpy() - two["prob_yes"].to_numpy()
+    assert np.abs(difference).max() < 1e-6
+
+
+# Rows that cannot be scored
+
+
+def spoilt():
+    """Rows 3 and 39 (counted from 1) have prices that are no numbers."""
+    prices = table()["price"].to_pylist()
+    prices[2], prices[38] = "dear", "1,5"
+    return table().set_column(4, "price", pa.array(prices))
+
+
+def test_a_bad_row_is_refused_before_anything_is_written(good_bundle, tmp_path):
+    source = written(tmp_path, spoilt(), "csv")
+    with pytest.raises(SchemaError, match="row 3: 'dear'; row 39: '1,5'"):
+        score_file(good_bundle, source, tmp_path / "out.csv", CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rows_in_are_rows_out_and_rejects(good_bundle, tmp_path, kind):
+    source = written(tmp_path, spoilt(), kind)
+    rejects = tmp_path / f"rejects.{kind}"
+    config = CONFIG.model_copy(update={"rejects": str(rejects)})
+    report = score_file(good_bundle, source, tmp_path / f"out.{kind}", config)
+    out, left = read(tmp_path / f"out.{kind}"), read(rejects)
+    assert (report.rows, report.scored, report.rejected) == (40, 38, 2)
+    assert [int(n) for n in left["reject_row"].to_pylist()] == [3, 39]
+    assert all("price" in reason for reason in left["reject_reason"].to_pylist())
+    assert left["price"].to_pylist() == ["dear", "1,5"]
+    both = set(out["id"].to_pylist()) | set(left["id"].to_pylist())
+    assert both == set(table()["id"].to_pylist())
+    assert out["id"].to_pylist() == sorted(out["id"].to_pylist())
+    score_file(good_bundle, written(tmp_path, table(), kind, "good"),
+               tmp_path / f"all.{kind}", CONFIG)  # fmt: skip
+    whole = {row["id"]: row for row in read(tmp_path / f"all.{kind}").to_pylist()}
+    for row in out.to_pylist():
+        assert abs(float(row["prob_yes"]) - float(whole[row["id"]]["prob_yes"])) < 1e-6
+
+
+def test_without_bad_rows_the_rejects_are_a_header(good_bundle, tmp_path):
+    source = written(tmp_path, table(), "csv")
+    config = CONFIG.model_copy(update={"rejects": str(tmp_path / "left.csv")})
+    score_file(good_bundle, source, tmp_path / "out.csv", config)
+    (header,) = csv.reader((tmp_path / "left.csv").read_text("utf-8").splitlines())
+    assert header == ["reject_row", "reject_reason", *table().column_names]
+
+
+def test_bytes_that_are_no_text_are_rejected_with_their_row(good_bundle, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"note,shop,price\na,a,1\ncaf\xe9,a,2\n")
+    config = CONFIG.model_copy(update={"rejects": str(tmp_path / "left.csv")})
+    report = score_file(good_bundle, source, tmp_path / "out.csv", config)
+    assert report.rejected == 1
+    assert "not UTF-8" in (tmp_path / "left.csv").read_text("utf-8")
+
+
+# Files that must not be touched
+
+
+def test_files_that_exist_stay_unless_they_may_be_replaced(good_bundle, tmp_path):
+    source = written(tmp_path, table(), "csv")
+    (tmp_path / "out.csv").write_text("mine")
+    with pytest.raises(ConfigError, match="exists; give another name"):
+        score_file(good_bundle, source, tmp_path / "out.csv", CONFIG)
+    assert (tmp_path / "out.csv").read_text() == "mine"
+    config = CONFIG.model_copy(update={"overwrite": True})
+    score_file(good_bundle, source, tmp_path / "out.csv", config)
+    assert read(tmp_path / "out.csv").num_rows == COUNT
+
+
+def test_the_input_is_never_changed(good_bundle, tmp_path):
+    source = written(tmp_path, table(), "csv")
+    before = (source.read_bytes(), source.stat().st_mtime_ns)
+    score_file(good_bundle, source, tmp_path / "out.csv", CONFIG)
+    assert (source.read_bytes(), source.stat().st_mtime_ns) == before
+
+
+def test_there_is_no_room_for_the_predictions_twice(good_bundle, tmp_path):
+    source = written(tmp_path, table(), "csv")
+    score_file(good_bundle, source, tmp_path / "out.csv", CONFIG)
+    with pytest.raises(SchemaError, match="has columns of these names"):
+        score_file(good_bundle, tmp_path / "out.csv", tmp_path / "again.csv", CONFIG)
+
+
+# Interruption
+
+SCORE = """
+import sys, time
+from pathlib import Path
+from tabweave.scoring import ScoreConfig, score_file
+from tabweave.scoring.parts import Parts
+bundle, source, output, pause, config = sys.argv[1:]
+write = Parts.write
+def slow(self, first_row, predictions):
+    write(self, first_row, predictions)
+    time.sleep(float(pause))
+Parts.write = slow
+score_file(Path(bundle), Path(source), Path(output),
+           ScoreConfig.model_validate_json(config))
+"""
+
+
+def start(bundle, source, output, pause, config=CONFIG):
+    command = [sys.executable, "-c", SCORE, str(bundle), str(source), str(output)]
+    return subprocess.Popen([*command, str(pause), config.model_dump_json()])
+
+
+def killed_after(windows, *arguments):
+    """Starts a scoring and kills it when that many windows are on the disk."""
+    output = arguments[2]
+    with start(*arguments, 0.05) as process:
+        deadline = time.monotonic() + 60
+        while len(list(parts_folder(output).glob("row-*.arrow"))) < windows:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_killed_scoring_goes_on_to_the_same_bytes(good_bundle, tmp_path, kind):
+    source, output = written(tmp_path, table(), kind), tmp_path / f"out.{kind}"
+    score_file(good_bundle, source, tmp_path / f"whole.{kind}", CONFIG)
+    for windows in (1, 3):
+        killed_after(windows, good_bundle, source, output)
+        assert not output.exists()
+    report = score_file(good_bundle, source, output, CONFIG)
+    assert report.resumed >= 21
+    assert output.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
+    assert not parts_folder(output).exists()
+
+
+def interrupted(monkeypatch, bundle, source, output, config=CONFIG, *, at=2):
+    """A scoring that ends by an error when some windows are there."""
+    from tabweave.scoring.parts import Parts
+
+    write, calls = Parts.write, []
+
+    def failing(self, first_row, predictions):
+        calls.append(first_row)
+        if len(calls) > at:
+            raise KeyboardInterrupt
+        write(self, first_row, predictions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "write", failing)
+        with pytest.raises(KeyboardInterrupt):
+            score_file(bundle, source, output, config)
+
+
+@pytest.mark.parametrize("change", ["input", "bundle", "window_rows", "batch_rows"])
+def test_parts_of_anything_else_are_refused_until_they_may_go(
+    good_bundle, bundle_kit, tmp_path, monkeypatch, change
+):
+    source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
+    interrupted(monkeypatch, good_bundle, source, output)
+    bundle, config = good_bundle, CONFIG
+    if change == "input":
+        written(tmp_path, table().slice(1), "csv")
+    elif change == "bundle":
+        bundle = bundle_kit.write(tmp_path / "other", metrics={"test/auroc": 0.5})
+    else:
+        config = config.model_copy(update={change: 5})
+    with pytest.raises(ConfigError, match=f"parts of another scoring: .*{change}"):
+        score_file(bundle, source, output, config)
+    config = config.model_copy(update={"overwrite": True})
+    assert score_file(bundle, source, output, config).resumed == 0
+
+
+def test_a_file_that_was_only_touched_is_the_same_file(
+    good_bundle, tmp_path, monkeypatch
+):
+    source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
+    interrupted(monkeypatch, good_bundle, source, output)
+    os.utime(source)
+    assert score_file(good_bundle, source, output, CONFIG).resumed == 14
+
+
+def test_a_run_that_was_stopped_at_its_very_end_ends_it(
+    good_bundle, tmp_path, monkeypatch
+):
+    """Rejects and output are written, but the parts are still there."""
+    source, output = written(tmp_path, spoilt(), "csv"), tmp_path / "out.csv"
+    config = CONFIG.model_copy(update={"rejects": str(tmp_path / "left.csv")})
+    with monkeypatch.context() as patch:
+        patch.setattr("tabweave.scoring.parts.shutil.rmtree", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            score_file(good_bundle, source, output, config)
+    before = output.read_bytes()
+    report = score_file(good_bundle, source, output, config)
+    assert (report.resumed, output.read_bytes()) == (40, before)
+    with pytest.raises(ConfigError, match="exists"):
+        score_file(good_bundle, source, output, config)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_damaged_part_stops_the_end_and_nothing_is_written(
+    good_bundle, tmp_path, monkeypatch
+):
+    source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
+    interrupted(monkeypatch, good_bundle, source, output)
+    part = parts_folder(output) / "row-000000000007.arrow"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(ArtifactError, match=r"row-000000000007\.arrow is missing, dam"):
+        score_file(good_bundle, source, output, CONFIG)
+    assert not output.exists()
+
+
+def test_the_record_says_what_the_parts_were_made_from(
+    good_bundle, tmp_path, monkeypatch
+):
+    source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
+    interrupted(monkeypatch, good_bundle, source, output)
+    record = json.loads((parts_folder(output) / "record.json").read_text("utf-8"))
+    assert set(record) == {"input", "bundle", "options", "versions"}
+    assert record["options"]["threads"] == 1
+
+
+def test_the_bar_goes_to_stderr_and_only_on_request(good_bundle, tmp_path, capsys):
+    source = written(tmp_path, table(), "csv")
+    score_file(good_bundle, source, tmp_path / "quiet.csv", CONFIG)
+    assert capsys.readouterr() == ("", "")
+    score_file(good_bundle, source, tmp_path / "out.csv", CONFIG, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "scoring: 100%" in err

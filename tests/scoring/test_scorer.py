@@ -1,0 +1,174 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tabweave.bundle import Sample
+from tabweave.errors import ArtifactError, SchemaError
+from tabweave.scoring import Scorer
+from tabweave.scoring.runtime import BatchSize
+
+ROWS = [
+    {"note": "where is it", "shop": "a", "price": 3.5},
+    {"note": "", "shop": "b", "price": None},
+    {"note": "é日 x" * 30, "shop": "unseen", "price": -0.5},
+    {"note": "aa", "shop": "", "price": 16777216},
+]
+
+
+@pytest.fixture(scope="module")
+def scorer(good_bundle):
+    return Scorer.open(good_bundle, threads=1)
+
+
+def probabilities(table):
+    return np.stack([table["prob_no"].to_numpy(), table["prob_yes"].to_numpy()], axis=1)
+
+
+def expected(kit, rows=ROWS):
+    return np.array([kit.answer(r["note"], r["shop"], r["price"]) for r in rows])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS,
+        pd.DataFrame(ROWS),
+        pd.DataFrame(ROWS, dtype=object),
+        pa.Table.from_pylist(ROWS),
+        [{**row, "price": row["price"] and str(row["price"])} for row in ROWS],
+        pd.DataFrame(ROWS).astype({"shop": "category"}),
+        pa.table({
+            "note": pa.array([r["note"] for r in ROWS], pa.large_string()),
+            "shop": pa.array([r["shop"] for r in ROWS]).dictionary_encode(),
+            "price": pa.array([r["price"] for r in ROWS], pa.float32()),
+        }),
+    ],
+)  # fmt: skip
+def test_rows_of_every_kind_get_the_right_answers(scorer, bundle_kit, rows):
+    found = scorer.score(rows)
+    assert found.column_names == ["prob_no", "prob_yes", "predicted"]
+    assert found.schema.types == [pa.float32(), pa.float32(), pa.string()]
+    assert np.abs(probabilities(found) - expected(bundle_kit)).max() < 1e-6
+    best = expected(bundle_kit).argmax(axis=1)
+    assert found["predicted"].to_pylist() == [("no", "yes")[n] for n in best]
+
+
+def test_rows_may_come_in_any_order_and_alone(scorer):
+    together = scorer.score(ROWS)
+    turned = scorer.score(ROWS[::-1])
+    assert np.allclose(probabilities(turned)[::-1], probabilities(together), atol=1e-6)
+    for row, found in zip(ROWS, probabilities(together), strict=True):
+        assert np.abs(probabilities(scorer.score([row]))[0] - found).max() < 1e-6
+
+
+def test_the_order_of_keys_and_columns_does_not_matter(scorer):
+    turned = [dict(reversed(row.items())) for row in ROWS]
+    assert scorer.score(turned).equals(scorer.score(ROWS))
+
+
+def test_small_batches_give_the_same_answers(scorer, good_bundle):
+    small = Scorer.open(good_bundle, threads=1, size=BatchSize(1, 1))
+    difference = probabilities(small.score(ROWS)) - probabilities(scorer.score(ROWS))
+    assert np.abs(difference).max() < 1e-6
+
+
+def test_the_id_comes_back_as_text_and_other_known_columns_may_be_there(scorer):
+    rows = [{**r, "id": 7, "y": "no", "customer": "c", "unread": "x"} for r in ROWS]
+    found = scorer.score(rows)
+    assert found.column_names == ["id", "prob_no", "prob_yes", "predicted"]
+    assert found["id"].to_pylist() == ["7"] * 4
+    assert found.drop_columns("id").equals(scorer.score(ROWS))
+
+
+@pytest.mark.parametrize("rows", [[], pa.table({}), pd.DataFrame()])
+def test_no_rows_give_no_answers(scorer, rows):
+    found = scorer.score(rows)
+    assert (found.num_rows, found.column_names) == (0, scorer.added)
+
+
+def test_columns_without_rows_give_no_answers(scorer):
+    found = scorer.score(pa.Table.from_pylist(ROWS).slice(0, 0))
+    assert (found.num_rows, found.column_names) == (0, scorer.added)
+
+
+def refused(scorer, rows):
+    with pytest.raises(SchemaError) as caught:
+        scorer.score(rows)
+    return str(caught.value)
+
+
+def test_missing_and_unknown_columns_are_named(scorer):
+    message = refused(scorer, [{"note": "x", "shop": "a", "prise": 1}])
+    assert "Column 'price' (numeric) is missing. Did you mean 'prise'?" in message
+    assert "Column 'prise' is unknown. Did you mean 'price'?" in message
+
+
+def test_cells_that_do_not_fit_are_listed_with_their_rows(scorer):
+    rows = [dict(row) for row in ROWS]
+    rows[1]["price"], rows[2]["price"], rows[3]["note"] = "dear", float("inf"), 1.5
+    message = refused(scorer, rows)
+    assert "numeric column 'price' holds cells that are not numbers" in message
+    assert "row 2: 'dear'" in message
+    assert "infinite as float32: row 3: inf" in message
+    assert "column 'note' holds floating-point numbers" in message
+    assert "row 4: 1.5" in message
+
+
+def test_arrow_text_that_is_none_is_refused(scorer):
+    bad = pa.array([b"ok", b"\xff"]).view(pa.string())
+    rows = pa.table({"note": bad, "shop": ["a", "b"], "price": [1.0, 2.0]})
+    assert "column 'note': the cell is not UTF-8" in refused(scorer, rows)
+
+
+def test_the_null_values_are_those_of_the_training_data(scorer):
+    given = [{**ROWS[0], "price": "NA"}]
+    assert scorer.score(given).equals(scorer.score([{**ROWS[0], "price": None}]))
+    assert "'N/A'" in refused(scorer, [{**ROWS[0], "price": "N/A"}])
+
+
+def test_nothing_of_the_caller_is_changed(scorer):
+    rows = [dict(row) for row in ROWS]
+    frame = pd.DataFrame(ROWS)
+    before = frame.copy()
+    scorer.score(rows)
+    scorer.score(frame)
+    assert rows == ROWS
+    assert frame.equals(before)
+
+
+def test_the_sample_of_a_good_bundle_is_answered(scorer):
+    assert scorer.check_sample() < 1e-6
+
+
+def test_other_answers_than_the_bundle_expects_are_an_error(bundle_kit, tmp_path):
+    sample = Sample.of(ROWS[:2], ("no", "yes"), np.array([[0.5, 0.5], [0.9, 0.1]]))
+    folder = bundle_kit.write(tmp_path / "b", sample=sample)
+    with pytest.raises(ArtifactError, match="sample row 2 gives"):
+        Scorer.open(folder, threads=1).check_sample()
+
+
+CODE = """
+import json, sys
+from pathlib import Path
+from tabweave.scoring import Scorer, score_file
+folder = Path(sys.argv[1])
+Scorer.open(folder).check_sample()
+score_file(folder, folder / "sample" / "rows.csv", Path(sys.argv[2]), progress=True)
+print(json.dumps([name for name in sys.argv[3:] if name in sys.modules]))
+"""
+
+
+def test_scoring_needs_no_torch_and_no_kedro(good_bundle, tmp_path):
+    heavy = ["torch", "onnx", "transformers", "lightning", "kedro", "tokenizers"]
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(good_bundle), str(tmp_path / "o.csv"), *heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == []
