@@ -35,7 +35,8 @@ IMAGES = {"roc_curve", "pr_curve", "data_report_figure", "training_history_figur
 VALUES = {
     *("schema", "imputer", "risk_tables", "scaler", "metrics", "parity_report"),
     *("comprehensive_metrics", "training_history", "data_report", "text_report"),
-    *("baseline_report", "tabular_report"),
+    *("baseline_report", "tabular_report", "pipeline_report"),
+    *("impute_dict", "risk_table_map"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60
@@ -146,7 +147,9 @@ def test_values_have_previews(shown, finished):
 
 def test_every_dataset_answers(shown):
     others = {"tokenizer", "checkpoints", "tensorboard_train", "tensorboard_eval"}
-    others |= {"row_vectors"}
+    others |= {"row_vectors", "token_proofs", "pipeline_onnx", "bundle"}
+    others |= {"model_weights", "model_artifacts", "predict_results"}
+    others |= {"impute_dict_pkl", "risk_table_map_pkl"}
     others |= {"impute_dict.raw", "risk_table_map.raw", "selected_features.raw"}
     assert set(shown) == TABLES | IMAGES | VALUES | others | {"model", "onnx_model"}
     for name, node in shown.items():

@@ -35,7 +35,7 @@ def test_after_a_raw_cell_has_changed(copied):
     assert "marketplace.csv is now (stage load)" in message
     assert stages == "load,text,tabular,train"
     copied.ran(f"--pipelines={stages}")
-    copied.ran("--pipelines=export")
+    copied.ran("--pipelines=evaluate,export")
 
 
 def test_after_a_text_parameter_has_changed(copied):
@@ -79,14 +79,14 @@ def test_after_the_weights_were_swapped(copied):
     path.write_bytes(content)
     message, stages = refused(copied, "--pipelines=export")
     assert "was changed after it was written (stage train)" in message
-    assert stages == "train,export"
+    assert stages == "train,evaluate,export"
 
 
 @pytest.mark.parametrize(
     ("name", "pipeline", "stages"),
     [
         ("02_intermediate/val.parquet", "text", "load,text"),
-        ("05_model_input/val_tokens.arrow", "export", "text,train,export"),
+        ("05_model_input/val_tokens.arrow", "export", "text,train,evaluate,export"),
         ("05_model_input/val_features.arrow", "train", "tabular,train"),
         ("06_models/model", "evaluate", "train,evaluate"),
     ],
