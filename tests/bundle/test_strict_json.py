@@ -65,3 +65,17 @@ def test_the_number_of_lists_is_bounded(monkeypatch):
     monkeypatch.setattr(strict_json, "MAX_CONTAINERS", 100)
     with pytest.raises(ArtifactError, match="over 100 lists and objects"):
         parse_json(b"[" + b"[]," * 200 + b"[]]", "x")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        lambda n: b'{"a":[' + b"[]," * 40 + b'"' + b'\\"' * n,
+        lambda n: b"{" + b",".join(b'"%d":0' % (k % (n - 1)) for k in range(n)) + b"}",
+    ],
+    ids=["an open string of quotes", "a key that stands twice among many"],
+)
+def test_hostile_text_takes_no_more_than_its_length(hostile):
+    # Quadratic work would take minutes here.
+    with pytest.raises(ArtifactError):
+        parse_json(hostile(200_000), "x.json")

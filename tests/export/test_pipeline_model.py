@@ -97,12 +97,14 @@ def test_what_was_dropped_can_be_asked_for():
 
 
 def test_names_that_a_graph_cannot_take_are_mapped():
-    chat = text_field(columns=("label",))
+    chat = text_field(columns=("label", "label_index", "label_classes"))
     prepared = preparation([chat], features=("missing:price",))
     content, _ = pipeline_model(make_core(1), prepared)
     names = {one["column"]: one["name"] for one in asked_inputs(content)}
-    assert names == {"label": "column_label", "price": "price"}
-    table = pa.table({"label": ["one"], "price": pa.array([1.0], pa.float32())})
+    own = {name: name for name in ("label_index", "label_classes", "price")}
+    assert names == {"label": "column_label", **own}
+    texts = {name: ["one"] for name in chat.columns}
+    table = pa.table(texts | {"price": pa.array([1.0], pa.float32())})
     (found, _), _ = asked(content, table)
     assert found.shape == (1, 3)
 

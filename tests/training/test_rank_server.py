@@ -20,6 +20,7 @@ if __name__ == "__main__":
         server, hears = here.recv()
         assert hears
         os.kill(server, signal.SIGTERM)
+        os.kill(server, signal.SIGHUP)
         time.sleep(0.2)
         assert child.is_alive()
         child.terminate()

@@ -107,3 +107,8 @@ def test_the_interface_is_the_one_that_reaches_the_other_machine():
     assert ranks.interface_towards("127.0.0.1") == "lo"
     assert ranks.interface_towards("localhost") == "lo"
     assert ranks.interface_towards("no-such-host.invalid") is None
+
+
+def test_an_own_name_that_means_loopback_decides_nothing():
+    # Debian writes 127.0.1.1 for a machine's own name; others reach it elsewhere.
+    assert ranks.interface_towards("127.0.1.1") is None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from tabweave.errors import ArtifactError, shorten
 
 MAX_DEPTH = 32
 MAX_CONTAINERS = 2_000_000
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+# A string that nobody closes is one token as well, or it would be read again and again.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse_json(data: bytes, name: str) -> Any:
@@ -43,8 +45,8 @@ def parse_json(data: bytes, name: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key, count in counts.items() if count > 1)
             raise _refused(name, f"the key {shorten(twice)} stands twice in one object")
         return value
 

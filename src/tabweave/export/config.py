@@ -26,17 +26,18 @@ class ExportConfig(Parameters):
     parity_tolerance: PositiveFloat = 1e-5
     """Largest difference of a probability from PyTorch in fp32."""
     pipeline: bool = True
-    """Whether pipeline.onnx, which takes raw rows, and the bundle with it are made."""
+    """Whether pipeline.onnx, which takes raw rows, is made; a bundle without it says so."""
     pipeline_single_rows: PositiveInt = 256
     """Rows of val that pipeline.onnx is also asked one by one in the comparison."""
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
-        names = [self.text_input_ids_key, self.text_attention_mask_key, TABLE, OUTPUT]
+        taken = (TABLE, OUTPUT, LABEL)
+        names = [self.text_input_ids_key, self.text_attention_mask_key, *taken]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError(
                 f"text_input_ids_key {self.text_input_ids_key!r} and "
                 f"text_attention_mask_key {self.text_attention_mask_key!r} must be two "
-                f"different names, not empty and neither {TABLE!r} nor {OUTPUT!r}"
+                f"different names, not empty and none of {', '.join(map(repr, taken))}"
             )
         return self

@@ -108,11 +108,15 @@ def add_label(pipeline: ModelProto, classes: Sequence[str]) -> None:
     """Adds the output ``label``: the most probable class, of equal ones the first."""
     graph = pipeline.graph
     names = np.array([label.encode() for label in classes], dtype=object)
-    graph.initializer.append(numpy_helper.from_array(names, "label_classes"))
+    graph.initializer.append(numpy_helper.from_array(names, f"{CORE}label_classes"))
     graph.node.extend(
         [
-            helper.make_node("ArgMax", [OUTPUT], ["label_index"], axis=1, keepdims=0),
-            helper.make_node("Gather", ["label_classes", "label_index"], [LABEL]),
+            helper.make_node(
+                "ArgMax", [OUTPUT], [f"{CORE}label_index"], axis=1, keepdims=0
+            ),
+            helper.make_node(
+                "Gather", [f"{CORE}label_classes", f"{CORE}label_index"], [LABEL]
+            ),
         ]
     )
     label = helper.make_tensor_value_info(LABEL, TensorProto.STRING, ["batch"])

@@ -27,6 +27,7 @@ from tabweave.training.distributed import from_first
 from tabweave.training.notes import Note
 from tabweave.training.warden import DUMP
 
+LOOPBACK = ("127.0.0.1", "localhost")
 SIOCGIFADDR = 0x8915
 """Request of Linux for the address of an interface."""
 
@@ -89,7 +90,8 @@ def _meet(meeting: Meeting, local: int) -> None:
         name = interface_towards(os.environ["MASTER_ADDR"])
         if name is not None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-            os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+            # Without "=" it would be the beginning of a name: eth1 is also eth10.
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
@@ -107,12 +109,15 @@ def interface_towards(host: str) -> str | None:
         host: Name or IPv4 address; it may be one of this machine.
 
     Returns:
-        Name of the interface; None for a host that IPv4 does not reach.
+        Name of the interface; None for a host that IPv4 does not reach, and for a name
+        that this machine takes for its own loopback while others may not.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, 9))  # asks for the route, sends nothing
             wanted = probe.getsockname()[0]
+            if wanted.startswith("127.") and host not in LOOPBACK:
+                return None
             for _, name in socket.if_nameindex():
                 if _address(probe, name) == wanted:
                     return name

@@ -117,7 +117,8 @@ def make_bundle(
         scaler=scaler,
         impute_dict=Imputer.from_json(imputer).to_map(),
         risk_table_map=RiskTables.from_json(risk_tables).to_map(),
-        schema=roles,
+        # With the columns that were not selected: callers may send them.
+        schema=DataSchema(**schema),
         rules=rules,
         metrics=metrics,
         export_report=report,
