@@ -183,7 +183,6 @@ def bundle_kit():
             rules=CellRules(null_values=("", "NA")),
             metrics={"test/auroc": 0.75},
             export_report={"mismatches": 0},
-            parity={"largest_difference": 1e-7},
             sample=Sample.of(SAMPLE_ROWS, CLASSES, np.array(asked)),
             card="# A model\n",
         )

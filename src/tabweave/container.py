@@ -30,6 +30,7 @@ from tabweave.errors import (
     did_you_mean,
     shorten,
 )
+from tabweave.headers import check_header
 from tabweave.hyperparameters import (
     Hyperparameters,
     from_parameters,
@@ -39,12 +40,7 @@ from tabweave.hyperparameters import (
 )
 from tabweave.parameters import check_parameters
 from tabweave.schema import SPLITS
-from tabweave.tables import (
-    RawTable,
-    check_header,
-    find_first_data_file,
-    find_split_file,
-)
+from tabweave.tables import RawTable, find_first_data_file, find_split_file
 from tabweave.text.config import SCRATCH
 
 logger = logging.getLogger("tabweave.container")  # its name when run as __main__

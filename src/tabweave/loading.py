@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from tabweave.cells import SHOWN, CellRules, FoundFaults, typed_numbers, typed_text
 from tabweave.errors import Problems, SchemaError, shorten, some_of
+from tabweave.headers import check_header
 from tabweave.schema import (
     DataConfig,
     DataSchema,
     default_positive,
     ordered_classes,
 )
-from tabweave.tables import RawTable, check_header
+from tabweave.tables import RawTable
 
 
 @dataclass(frozen=True)

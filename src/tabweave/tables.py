@@ -8,7 +8,7 @@ that pickle as a path, so that a second process maps the same pages.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,9 +22,7 @@ from tabweave.delimited import NOT_UTF8, read_cells, read_header
 from tabweave.errors import (
     ArtifactError,
     MissingDataError,
-    Problems,
     SchemaError,
-    did_you_mean,
     shorten,
     some_of,
 )
@@ -352,58 +350,3 @@ def write_rows(
         with pa_csv.CSVWriter(str(part), schema, write_options=options) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-
-
-def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> bool:
-    """Notes missing and repeated columns of a file; True when all wanted are there."""
-    present = table.columns()
-    before = len(problems.found)
-    repeated = sorted({name for name in present if present.count(name) > 1})
-    for name in repeated:
-        if name in wanted:
-            problems.add(f"{table.path}: column {name!r} appears more than once.")
-    for name in wanted:
-        if name not in present:
-            hint = did_you_mean(name, present)
-            problems.add(
-                f"{table.path}: Column '{name}' not found in dataset.{hint} The file has "
-                f"{some_of(present)}."
-            )
-    if len(present) == 1 and len(wanted) > 1:
-        problems.add(
-            f"{table.path}: the whole header is one column, {shorten(present[0])}. Is the "
-            f"file delimited by something other than {DELIMITERS.get(table.format)!r}?"
-        )
-    return len(problems.found) == before
-
-
-def check_room_for(
-    added: Sequence[str],
-    tables: Iterable[RawTable],
-    then: str = "then run from load on: kedro run",
-) -> None:
-    """Refuses files that cannot get further columns of these names.
-
-    Args:
-        added: The names.
-        tables: The files.
-        then: What a user does after the columns are renamed.
-
-    Raises:
-        SchemaError: A file has a column of such a name, or two of one name; the message
-            lists all of them.
-    """
-    problems = Problems("There is no room for the columns that the predictions add")
-    for table in tables:
-        present = table.columns()
-        taken = [name for name in added if name in present]
-        if taken:
-            problems.add(f"{table.path}: has columns of these names, {some_of(taken)}.")
-        repeated = sorted({name for name in present if present.count(name) > 1})
-        if repeated:
-            problems.add(
-                f"{table.path}: columns {some_of(repeated)} appear more than once, so "
-                "they could not be told apart."
-            )
-    if problems:
-        raise SchemaError(f"{problems}\nRename these columns in the files, {then}")

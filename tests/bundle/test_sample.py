@@ -2,6 +2,8 @@ import csv
 import io
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tabweave.bundle.sample import Sample, raw_sample
@@ -58,3 +60,22 @@ def test_a_file_without_rows_gives_none(tmp_path):
     path = tmp_path / "test.csv"
     path.write_text("n\n", encoding="utf-8")
     assert raw_sample(RawTable(path, "test"), {"n": "numeric"}, RULES) == []
+
+
+def test_long_rows_make_a_short_sample(tmp_path):
+    path = tmp_path / "test.csv"
+    cells = ["a" * 400_000, "b" * 400_000, "c" * 400_000, "d"]
+    path.write_text("\n".join(["t", *cells]) + "\n", encoding="utf-8")
+    found = raw_sample(RawTable(path, "test"), {"t": "text"}, RULES)
+    assert [row["t"][0] for row in found] == ["a", "b"]
+    path.write_text(f"t\n{'x' * 1_048_576}\n", encoding="utf-8")
+    assert len(raw_sample(RawTable(path, "test"), {"t": "text"}, RULES)) == 1
+
+
+def test_an_empty_row_group_does_not_hide_the_rows(tmp_path):
+    path = tmp_path / "test.parquet"
+    with pq.ParquetWriter(path, pa.schema({"t": pa.string()})) as writer:
+        writer.write_table(pa.table({"t": pa.array([], pa.string())}))
+        writer.write_table(pa.table({"t": ["x"]}))
+    found = raw_sample(RawTable(path, "test"), {"t": "text"}, RULES)
+    assert found == [{"t": "x"}]

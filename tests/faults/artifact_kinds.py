@@ -122,7 +122,6 @@ def _parts(version: int) -> BundleParts:
         rules=CellRules(),
         metrics={},
         export_report={},
-        parity={},
         sample=Sample.of([{"t": "a"}], ("0", "1"), np.array([[0.25, 0.75]])),
     )
 

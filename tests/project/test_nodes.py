@@ -6,7 +6,7 @@ import typing
 from tabweave.hooks import STAGES
 from tabweave.parameters import PARAMETER_TYPES
 
-LONGEST_BODY, LONGEST_FILE = 25, 160
+LONGEST_BODY, LONGEST_FILE = 25, 150
 PARAMETER = "params:"
 
 

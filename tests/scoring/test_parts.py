@@ -137,7 +137,8 @@ def test_a_part_of_other_rows_or_another_run_is_refused(output, tmp_path):
             parts.read(0, 2)
 
 
-def test_two_processes_do_not_score_into_one_output(output):
+@pytest.mark.parametrize("record", [{}, RECORD], ids=["the same", "another"])
+def test_two_processes_do_not_score_into_one_output(output, record):
     code = (
         "import sys; from pathlib import Path\n"
         "from tabweave.scoring.parts import opened_parts\n"
@@ -153,9 +154,10 @@ def test_two_processes_do_not_score_into_one_output(output):
         assert process.stdout.readline() == "open\n"
         with (
             pytest.raises(ConfigError, match="Another process is scoring"),
-            opened_parts(output, {}, overwrite=True),
+            opened_parts(output, record, overwrite=True),
         ):
             pass
+        assert (parts_folder(output) / "record.json").read_text() == "{}\n"
         process.communicate("")
     assert process.returncode == 0
 
@@ -164,3 +166,42 @@ def test_files_are_claimed_before_they_are_written(output):
     assert claimed_paths(output) == set()
     interrupted(output, claims=[output])
     assert claimed_paths(output) == {output.resolve()}
+
+
+def test_an_empty_folder_is_what_a_killed_run_left(output):
+    parts_folder(output).mkdir()
+    interrupted(output)
+    with opened_parts(output, RECORD, overwrite=False) as parts:
+        assert 0 in parts
+
+
+def test_processes_that_come_and_go_never_share_a_folder(output):
+    """Each opens, notes that it is alone, and ends; nobody sees another's note."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from tabweave.errors import ConfigError\n"
+        "from tabweave.scoring.parts import opened_parts\n"
+        "alone = Path(sys.argv[1]).with_name('alone'); done = 0\n"
+        "end = time.time() + 2\n"
+        "while time.time() < end:\n"
+        "    try:\n"
+        "        with opened_parts(Path(sys.argv[1]), {'n': sys.argv[2]},\n"
+        "                          overwrite=True):\n"
+        "            alone.touch(exist_ok=False); alone.unlink(); done += 1\n"
+        "    except ConfigError:\n"
+        "        pass\n"
+        "print(done)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(output), str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    for process in processes:
+        said, error = process.communicate(timeout=60)
+        assert process.returncode == 0, error
+        assert int(said) > 0

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from tabweave.cells import CellRules, typed_numbers, typed_text
+from tabweave.cells import CellRules, byte_lengths, typed_numbers, typed_text
 from tabweave.errors import ArtifactError
 from tabweave.tables import RawTable
 
 Cell: TypeAlias = str | float | None
+SAMPLE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def raw_sample(
 ) -> list[dict[str, Cell]]:
     """The first rows of a file as the plain values that a caller would send.
 
+    There are fewer where the texts are long: a sample is for trying.
+
     Args:
         raw: The file.
         columns: Column -> text, categorical or numeric; others are text as well.
@@ -96,7 +99,9 @@ def raw_sample(
         rows: Most rows.
     """
     for batch in raw.batches(list(columns)):
-        first = batch.slice(0, rows)
+        first = _short_rows(batch.slice(0, rows))
+        if not len(first):
+            continue
         values = {
             name: _plain(name, first.column(name), kind, rules)
             for name, kind in columns.items()
@@ -105,6 +110,17 @@ def raw_sample(
             {name: values[name][row] for name in columns} for row in range(len(first))
         ]
     return []
+
+
+def _short_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The first rows with `SAMPLE_BYTES` of text together, one at least."""
+    sizes = np.zeros(len(batch), np.int64)
+    for column in batch.columns:
+        lengths = byte_lengths(column)
+        if lengths is not None:
+            sizes += pc.fill_null(lengths, 0).to_numpy().astype(np.int64)
+    fits = int(np.searchsorted(np.cumsum(sizes), SAMPLE_BYTES, side="right"))
+    return batch.slice(0, max(1, fits))
 
 
 def _plain(name: str, values: pa.Array, kind: str, rules: CellRules) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from tabweave.errors import ArtifactError, shorten
 
 MAX_DEPTH = 32
-MAX_CONTAINERS = 2_000_000
+MAX_CONTAINERS = 8_000_000
 # A string that nobody closes is one token as well, or it would be read again and again.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 

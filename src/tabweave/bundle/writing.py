@@ -59,8 +59,7 @@ class BundleParts:
         schema: Roles of the columns and the classes.
         rules: How raw cells are read.
         metrics: Metrics of val and test.
-        export_report: Figures of the export.
-        parity: Figures of the comparison with PyTorch, for the manifest.
+        export_report: Figures of the export; the manifest holds them, too.
         sample: Raw rows with the answers.
         card: A page for people, or None.
         quantized: File name (model.int8.onnx, pipeline.int8.onnx) -> its bytes.
@@ -79,7 +78,6 @@ class BundleParts:
     rules: CellRules
     metrics: Mapping[str, Any]
     export_report: Mapping[str, Any]
-    parity: Mapping[str, Any]
     sample: Sample
     card: str | None = None
     quantized: Mapping[str, bytes] = field(default_factory=dict)
@@ -133,7 +131,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> Manifest:
         format=BUNDLE_FORMAT,
         files=tuple(FileEntry.of(path, files[path]) for path in sorted(files)),
         versions=dict(parts.versions),
-        parity=dict(parts.parity),
+        parity=dict(parts.export_report),
         pipeline_refused=parts.pipeline if isinstance(parts.pipeline, str) else None,
     )
     with replacing_folder(Path(folder)) as part:

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
-from tabweave.datasets.tables import first_rows
-from tabweave.errors import ConfigError, MissingDataError
+from tabweave.datasets.tables import UsersFileDataset, first_rows
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables import RawTable
-
-UNNAMED = "<score.input>"
 
 
 class DeployedBundleDataset(FileDataset[Any, Path]):
@@ -31,46 +27,15 @@ class DeployedBundleDataset(FileDataset[Any, Path]):
         raise DatasetError(f"{self.path} is written by the export stage.")
 
 
-class ScoringInputDataset(FileDataset[pa.Table, RawTable]):
-    """The user's file that is to be scored, never changed.
+class ScoringInputDataset(UsersFileDataset):
+    """The user's file that is to be scored."""
 
-    Args:
-        path: The file; None where the user has named none yet.
-        metadata: For kedro-viz.
-    """
-
-    def __init__(
-        self, *, path: str | None, metadata: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(path=path or UNNAMED, metadata=metadata)
-        self._named = path is not None
-
-    def load(self) -> RawTable:
-        """A handle that reads by column.
-
-        Raises:
-            ConfigError: No file is named.
-            MissingDataError: The file is not there.
-        """
-        if not self._named:
-            raise ConfigError(
-                "score.input is not set. Name the file to score: kedro run "
-                "--pipelines=score --params=score.input=<file>,score.output=<file>."
-            )
-        if not self.path.is_file():
-            raise MissingDataError(
-                f"score.input names {self.path}, but there is no such file. Relative "
-                "paths count from the project root."
-            )
-        return RawTable(self.path, "input")
-
-    def save(self, data: pa.Table) -> None:
-        """Refuses: a user's files are read only."""
-        raise DatasetError(f"{self.path} is the user's file; it is never written.")
-
-    def preview(self, nrows: int = 5) -> TablePreview:
-        """The first rows of the file."""
-        return first_rows(self.load(), nrows)
+    PARAMETER = "score.input"
+    USE = (
+        "score: kedro run --pipelines=score "
+        "--params=score.input=<file>,score.output=<file>"
+    )
+    HOLDS = "input"
 
 
 @dataclass(frozen=True)

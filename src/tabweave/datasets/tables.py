@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from kedro.io.core import DatasetError
@@ -13,6 +13,7 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.artifacts import Provenance
 from tabweave.datasets.base import FileDataset
+from tabweave.errors import ConfigError, MissingDataError
 from tabweave.evaluation.predictions import scored_batches
 from tabweave.schema import InvalidUtf8
 from tabweave.tables import (
@@ -38,6 +39,54 @@ def _preview(table: pa.Table) -> TablePreview:
     return TablePreview(
         {"index": list(range(len(rows))), "columns": table.column_names, "data": rows}
     )
+
+
+class UsersFileDataset(FileDataset[pa.Table, RawTable]):
+    """A user's file that a parameter names; it is never changed.
+
+    Args:
+        path: The file; None where the user has named none yet.
+        metadata: For kedro-viz.
+    """
+
+    PARAMETER: ClassVar[str]
+    """The parameter that names it."""
+    USE: ClassVar[str]
+    """What it is named for, and the command that does so."""
+    HOLDS: ClassVar[str]
+    """What a message calls its rows."""
+
+    def __init__(
+        self, *, path: str | None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(path=path or f"<{self.PARAMETER}>", metadata=metadata)
+        self._named = path is not None
+
+    def load(self) -> RawTable:
+        """A handle that reads by column.
+
+        Raises:
+            ConfigError: No file is named.
+            MissingDataError: The file is not there.
+        """
+        if not self._named:
+            raise ConfigError(
+                f"{self.PARAMETER} is not set. Name the file to {self.USE}."
+            )
+        if not self.path.is_file():
+            raise MissingDataError(
+                f"{self.PARAMETER} names {self.path}, but there is no such file. "
+                "Relative paths count from the project root."
+            )
+        return RawTable(self.path, self.HOLDS)
+
+    def save(self, data: pa.Table) -> None:
+        """Refuses: a user's files are read only."""
+        raise DatasetError(f"{self.path} is the user's file; it is never written.")
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows of the file."""
+        return first_rows(self.load(), nrows)
 
 
 def first_rows(raw: RawTable, nrows: int) -> TablePreview:

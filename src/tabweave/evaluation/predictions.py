@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, shorten
+from tabweave.headers import check_room_for
 from tabweave.schema import PREDICTED, DataSchema, probability_columns
-from tabweave.tables import RawTable, check_room_for
+from tabweave.tables import RawTable
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]

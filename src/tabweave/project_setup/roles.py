@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tabweave.cells import NUMBER
 from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
+from tabweave.headers import check_header
 from tabweave.project_setup.columns import (
     ID_NAME,
     SampledColumn,
@@ -22,7 +23,7 @@ from tabweave.project_setup.columns import (
 )
 from tabweave.project_setup.leakage import leakage_doubt
 from tabweave.schema import DataConfig, default_positive, ordered_classes
-from tabweave.tables import RawTable, check_header, find_split_file
+from tabweave.tables import RawTable, find_split_file
 
 MAX_CLASSES = 50
 MAX_CATEGORIES = 5_000

@@ -21,8 +21,9 @@ from tabweave.cells import (
     typed_text,
 )
 from tabweave.errors import Problems, SchemaError
+from tabweave.headers import check_header, check_room_for
 from tabweave.scoring.typed_cells import readable_text
-from tabweave.tables import RawTable, check_header, check_room_for
+from tabweave.tables import RawTable
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ made from; parts of anything else are never used.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -24,7 +25,6 @@ from tabweave.artifacts import (
     dump_json,
     read_json,
     replacing,
-    replacing_folder,
     write_json,
 )
 from tabweave.errors import ArtifactError, ConfigError, some_of
@@ -125,38 +125,75 @@ def opened_parts(
         ArtifactError: The folder of the parts holds something else.
     """
     folder = parts_folder(output)
-    _make_room(folder, record, overwrite)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = _locked(folder, output)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"Another process is scoring into {output}. Wait for it, or give another "
-                "output."
-            ) from error
+        _make_room(folder, record, overwrite=overwrite)
         yield Parts(folder, hashlib.sha256(dump_json(record).encode()).hexdigest())
         shutil.rmtree(folder)
     finally:
         os.close(handle)
 
 
-def _make_room(folder: Path, record: Mapping[str, Any], overwrite: bool) -> None:
-    if os.path.lexists(folder):
-        if folder.is_symlink() or not (folder / RECORD).is_file():
-            raise ArtifactError(
-                f"{folder} is in the way: it is not a folder of parts of a scoring. "
-                "Rename it, or give another output."
-            )
-        changed = differences(read_json(folder / RECORD), dict(record), "scoring")
-        if not changed:
-            return
-        if not overwrite:
-            raise ConfigError(
-                f"{folder} holds parts of another scoring: {some_of(changed, 5)}. "
-                "Score with what they were made from to go on with it, or start anew "
-                "with score.overwrite=true (tabweave score --overwrite)."
-            )
-        shutil.rmtree(folder)
-    with replacing_folder(folder) as part:
-        write_json(part / RECORD, dict(record))
+def _locked(folder: Path, output: Path) -> int:
+    """A handle that holds the folder, made if need be, against other processes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # the process that held it has just finished
+        except OSError as error:
+            raise _in_the_way(folder) from error
+        if _holds(handle, folder, output):
+            return handle
+
+
+def _holds(handle: int, folder: Path, output: Path) -> bool:
+    """Locks a folder; False if it is not the one of that name any more."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(folder)):
+            return True
+    except FileNotFoundError:
+        pass
+    except BlockingIOError as error:
+        os.close(handle)
+        raise ConfigError(
+            f"Another process is scoring into {output}. Wait for it, or give another "
+            "output."
+        ) from error
+    os.close(handle)
+    return False
+
+
+def _make_room(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Leaves only parts of this scoring in a folder that this process holds."""
+    there = sorted(folder.iterdir())
+    if not there:
+        write_json(folder / RECORD, dict(record))
+        return
+    if not (folder / RECORD).is_file():
+        raise _in_the_way(folder)
+    changed = differences(read_json(folder / RECORD), dict(record), "scoring")
+    if not changed:
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"{folder} holds parts of another scoring: {some_of(changed, 5)}. "
+            "Score with what they were made from to go on with it, or start anew "
+            "with score.overwrite=true (tabweave score --overwrite)."
+        )
+    # The record last: whoever is killed in between leaves parts that it describes.
+    for path in there:
+        if path.name != RECORD:
+            path.unlink()
+    write_json(folder / RECORD, dict(record))
+
+
+def _in_the_way(folder: Path) -> ArtifactError:
+    return ArtifactError(
+        f"{folder} is in the way: it is not a folder of parts of a scoring. "
+        "Rename it, or give another output."
+    )

@@ -102,7 +102,7 @@ class Work:
 
         Raises:
             ArtifactError: The input is not what it was; raised with the last batch, so
-                that nothing is written.
+                that no output is written.
         """
         schema = self.output_schema()
         for batch in self.file.batches():
@@ -152,8 +152,8 @@ class Work:
 
     def _changed(self) -> str:
         return (
-            f"{self.file.raw.path} changed while it was scored. Nothing was written; "
-            "score it again."
+            f"{self.file.raw.path} changed while it was scored. The output was not "
+            "written; score it again."
         )
 
 

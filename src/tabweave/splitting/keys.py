@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ConfigError, Problems, SchemaError, shorten, some_of
+from tabweave.headers import check_header
 from tabweave.schema import DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.duplicates import row_texts
 from tabweave.splitting.times import Times, read_times
-from tabweave.tables import RawTable, check_header
+from tabweave.tables import RawTable
 
 SHOWN = 3
 

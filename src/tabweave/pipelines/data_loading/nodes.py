@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from tabweave.data_report import data_report, data_report_figure
+from tabweave.headers import check_room_for
 from tabweave.loading import load_splits
 from tabweave.schema import SPLITS, DataConfig, prediction_columns
-from tabweave.tables import RawTable, check_room_for
+from tabweave.tables import RawTable
 
 
 def load_tables(

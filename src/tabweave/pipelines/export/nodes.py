@@ -5,27 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tabweave.bundle import BundleParts, Sample, raw_sample
 from tabweave.cells import CellRules
 from tabweave.export.config import ExportConfig
-from tabweave.models.config import ModelConfig
-from tabweave.schema import DataConfig, DataSchema, probability_columns
+from tabweave.schema import DataConfig, DataSchema
 from tabweave.tables import ArrowFile, RawTable, TableFile
 from tabweave.tabular import (
     Imputer,
     PrecomputedFile,
     RiskTables,
     Scaler,
-    TabularConfig,
     select_columns,
 )
 from tabweave.text import TextConfig, resolve_fields
-from tabweave.training.config import TrainingConfig
-
-SAMPLE_ROWS = 16
-NOT_ASKED = "export.pipeline is false."
 
 
 def export_onnx(
@@ -61,7 +53,7 @@ def export_pipeline(
 ) -> tuple[bytes, dict[str, Any]]:
     """pipeline.onnx, equal to training on all of val, or none and the reason."""
     if not config.pipeline:
-        return b"", {"refused": NOT_ASKED}
+        return b"", {"refused": "export.pipeline is false."}
     from tabweave.batches import Rows
     from tabweave.evaluation.predict import predict_probabilities
     from tabweave.export.pipeline_gate import export_pipeline as export
@@ -86,6 +78,7 @@ def export_pipeline(
 
 
 def make_bundle(
+    model: Any,
     onnx_model: bytes,
     pipeline_onnx: bytes,
     parity_report: dict[str, Any],
@@ -96,18 +89,22 @@ def make_bundle(
     imputer: dict[str, Any],
     risk_tables: dict[str, Any],
     scaler: dict[str, Any],
+    impute_dict: dict[str, Any],
+    risk_table_map: dict[str, Any],
     metrics: dict[str, Any],
     test: RawTable,
-    predictions: TableFile,
+    test_tokens: ArrowFile,
+    test_features: ArrowFile,
     data: DataConfig,
 ) -> BundleParts:
     """The folder that is deployed: models, fitted parts, a sample with answers."""
-    roles = select_columns(DataSchema(**schema), selected)
-    rules = CellRules.of(data)
-    rows = raw_sample(test, roles.kinds, rules, SAMPLE_ROWS)
-    answered = predictions.read(probability_columns(roles.classes)).slice(0, len(rows))
-    answers = np.stack([column.to_numpy() for column in answered.columns], axis=1)
-    report = {"model.onnx": parity_report, "pipeline.onnx": pipeline_report}
+    from tabweave.batches import Rows
+    from tabweave.export.onnx_model import reference_probabilities
+
+    every, rules = DataSchema(**schema), CellRules.of(data)
+    rows = raw_sample(test, select_columns(every, selected).kinds, rules)
+    tested = Rows(test_tokens, test_features, [f.name for f in model.spec.text])
+    answers = reference_probabilities(model, tested, range(len(rows)))
     return BundleParts(
         model=onnx_model,
         pipeline=pipeline_onnx or str(pipeline_report["refused"]),
@@ -115,45 +112,11 @@ def make_bundle(
         imputer=imputer,
         risk_tables=risk_tables,
         scaler=scaler,
-        impute_dict=Imputer.from_json(imputer).to_map(),
-        risk_table_map=RiskTables.from_json(risk_tables).to_map(),
-        # With the columns that were not selected: callers may send them.
-        schema=DataSchema(**schema),
+        impute_dict=impute_dict,
+        risk_table_map=risk_table_map,
+        schema=every,  # callers may send the columns that were not selected, too
         rules=rules,
         metrics=metrics,
-        export_report=report,
-        parity=report,
-        sample=Sample.of(rows, roles.classes, answers),
+        export_report={"model.onnx": parity_report, "pipeline.onnx": pipeline_report},
+        sample=Sample.of(rows, every.classes, answers),
     )
-
-
-def write_compatibility(
-    model: Any,
-    tokenizers: dict[str, str],
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-    data: DataConfig,
-    text: TextConfig,
-    tabular: TabularConfig,
-    architecture: ModelConfig,
-    training: TrainingConfig,
-) -> tuple[dict[str, Any], ...]:
-    """The specification's files about the model: weights, artifacts and maps."""
-    from tabweave.export.compatibility import model_artifacts, model_weights
-
-    names = ("data", "text", "tabular", "model", "training")
-    groups = zip(names, (data, text, tabular, architecture, training), strict=True)
-    config = {name: group.model_dump(mode="json") for name, group in groups}
-    risks = RiskTables.from_json(risk_tables)
-    means, risk_map = Imputer.from_json(imputer).to_map(), risks.to_map()
-    artifacts = model_artifacts(
-        model, config=config, tokenizers=tokenizers, risk_tables=risks
-    )
-    return model_weights(model), artifacts, means, means, risk_map, risk_map
-
-
-def write_results(predictions: TableFile, schema: dict[str, Any]) -> dict[str, Any]:
-    """The specification's predictions of test: labels and probabilities."""
-    from tabweave.export.compatibility import predict_results
-
-    return predict_results(predictions.read(), DataSchema(**schema).classes)

@@ -8,7 +8,10 @@ from tabweave.pipelines.export.nodes import (
     export_onnx,
     export_pipeline,
     make_bundle,
-    write_compatibility,
+)
+from tabweave.pipelines.export.specification_files import (
+    write_artifacts,
+    write_maps,
     write_results,
 )
 
@@ -38,27 +41,33 @@ def create_pipeline() -> Pipeline:
                 name="export_pipeline",
             ),
             Node(
+                write_maps,
+                inputs=["imputer", "risk_tables"],
+                outputs=[
+                    *("impute_dict", "impute_dict_pkl"),
+                    *("risk_table_map", "risk_table_map_pkl"),
+                ],
+                name="write_maps",
+            ),
+            Node(
                 make_bundle,
                 inputs=[
-                    *("onnx_model", "pipeline_onnx", "parity_report"),
-                    *("pipeline_report", *columns, *fitted, "metrics"),
-                    *("test.raw", "test.predictions", "params:data"),
+                    *("model", "onnx_model", "pipeline_onnx", "parity_report"),
+                    *("pipeline_report", *columns, *fitted, "impute_dict"),
+                    *("risk_table_map", "metrics", "test.raw", "test.tokens"),
+                    *("test.features", "params:data"),
                 ],
                 outputs="bundle",
                 name="make_bundle",
             ),
             Node(
-                write_compatibility,
+                write_artifacts,
                 inputs=[
-                    *("model", "tokenizer", "imputer", "risk_tables"),
+                    *("model", "tokenizer", "risk_tables"),
                     *(f"params:{group}" for group in GROUPS),
                 ],
-                outputs=[
-                    *("model_weights", "model_artifacts"),
-                    *("impute_dict", "impute_dict_pkl"),
-                    *("risk_table_map", "risk_table_map_pkl"),
-                ],
-                name="write_compatibility",
+                outputs=["model_weights", "model_artifacts"],
+                name="write_artifacts",
             ),
             Node(
                 write_results,

@@ -1,0 +1,63 @@
+"""What the header of a user's file must hold, and what it must leave free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tabweave.errors import Problems, SchemaError, did_you_mean, shorten, some_of
+from tabweave.tables import DELIMITERS, RawTable
+
+
+def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> bool:
+    """Notes missing and repeated columns of a file; True when all wanted are there."""
+    present = table.columns()
+    before = len(problems.found)
+    repeated = sorted({name for name in present if present.count(name) > 1})
+    for name in repeated:
+        if name in wanted:
+            problems.add(f"{table.path}: column {name!r} appears more than once.")
+    for name in wanted:
+        if name not in present:
+            hint = did_you_mean(name, present)
+            problems.add(
+                f"{table.path}: Column '{name}' not found in dataset.{hint} The file has "
+                f"{some_of(present)}."
+            )
+    if len(present) == 1 and len(wanted) > 1:
+        problems.add(
+            f"{table.path}: the whole header is one column, {shorten(present[0])}. Is the "
+            f"file delimited by something other than {DELIMITERS.get(table.format)!r}?"
+        )
+    return len(problems.found) == before
+
+
+def check_room_for(
+    added: Sequence[str],
+    tables: Iterable[RawTable],
+    then: str = "then run from load on: kedro run",
+) -> None:
+    """Refuses files that cannot get further columns of these names.
+
+    Args:
+        added: The names.
+        tables: The files.
+        then: What a user does after the columns are renamed.
+
+    Raises:
+        SchemaError: A file has a column of such a name, or two of one name; the message
+            lists all of them.
+    """
+    problems = Problems("There is no room for the columns that the predictions add")
+    for table in tables:
+        present = table.columns()
+        taken = [name for name in added if name in present]
+        if taken:
+            problems.add(f"{table.path}: has columns of these names, {some_of(taken)}.")
+        repeated = sorted({name for name in present if present.count(name) > 1})
+        if repeated:
+            problems.add(
+                f"{table.path}: columns {some_of(repeated)} appear more than once, so "
+                "they could not be told apart."
+            )
+    if problems:
+        raise SchemaError(f"{problems}\nRename these columns in the files, {then}")
