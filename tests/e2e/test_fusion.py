@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FULL = {"train": 3000, "val": 600, "test": 1500}
 # Enough for the text model to learn its words; the demo itself trains longer.
 PARAMS = "training.max_epochs=3,text.max_sen_len=256,text.max_total_chunks=1"

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 120
 # Reads every artifact that is there as a later stage would, to its last row.
 READ_ALL = """

@@ -8,6 +8,8 @@ import pytest
 
 from tabweave.artifacts import write_json
 
+pytestmark = pytest.mark.slow
+
 
 def refused(project, *options):
     """The message of a run that must be refused, and the command that it names."""
@@ -199,7 +201,6 @@ def nested(option):
     return {group: {name: value}} if name else {group: value}
 
 
-@pytest.mark.slow
 def test_every_stage_refuses_what_is_of_another_configuration_schema_or_data(copied):
     """Parameters, raw files, and every artifact that was made from other ones."""
     other = copied.data("other")
