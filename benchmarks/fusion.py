@@ -3,9 +3,10 @@
     kedro run --pipelines=prepare [--env=..]
     python -m benchmarks.fusion [--env ..] [--params training.max_epochs=2,..]
 
-Ends with one JSON line: test AUROC of the three, and the paired bootstrap intervals of
-fused - text and fused - table on the same test rows. Exits with 1 when the lower end of
-one of the two is not above 0: fusion has then not been shown to pay.
+Text alone is the same architecture without the table's features. Ends with one JSON line:
+AUROC of the three on test (macro F1 where there are more than two classes), and the paired
+bootstrap intervals of fused - text and fused - table on the same rows. Exits with 1 when
+the lower end of one of the two is not above 0: fusion has then not been shown to pay.
 """
 
 from __future__ import annotations
@@ -23,32 +24,49 @@ import numpy as np
 from kedro.framework.cli.utils import _split_params
 
 from benchmarks.project import load_project
-from tabweave.batches import Rows
+from tabweave.batches import LABEL, ROW_ID, Rows
 from tabweave.evaluation.confidence import paired_bootstrap
-from tabweave.evaluation.config import METRICS
+from tabweave.evaluation.config import METRICS, MetricName
 from tabweave.evaluation.metrics import compute_metrics
 from tabweave.evaluation.predict import predict_probabilities
+from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema
+from tabweave.tables import ArrowFile, write_arrow
 from tabweave.training.engine import train_model
 from tabweave.training.plan import make_plan
 
-TEXT_ONLY, TABLE_ONLY = "bert", "tabular"
-OTHERS = ("text", "table")
+TABLE_ONLY = "tabular"
+FUSED, OTHERS = "fused", ("text", "table")
+
+
+def without_features(file: ArrowFile, folder: Path) -> ArrowFile:
+    """The ids and labels of a feature table, in a file of its own."""
+    write_arrow(folder / file.path.name, file.open().select([ROW_ID, LABEL]))
+    return ArrowFile(folder / file.path.name)
 
 
 def predict_test(
-    catalog: Any, params: dict[str, Any], model_class: str, schema: DataSchema
+    catalog: Any, params: dict[str, Any], kind: str, schema: DataSchema
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Trains one architecture; probabilities and labels of test, seconds of training."""
+    """Trains one model; probabilities and labels of test, seconds of training."""
     splits = ("train", "val", "test")
     tokens = {split: catalog.load(f"{split}.tokens") for split in splits}
     features = {split: catalog.load(f"{split}.features") for split in splits}
+    model: ModelConfig = params["model"]
+    if kind == "table":
+        named = {"model_class": TABLE_ONLY, "text_encoder": None, "fusion": None}
+        model = model.model_copy(update=named)
     with tempfile.TemporaryDirectory() as folder:
+        if kind == "text":
+            features = {
+                split: without_features(file, Path(folder))
+                for split, file in features.items()
+            }
         plan = make_plan(
             tokens=(tokens["train"], tokens["val"]),
             features=(features["train"], features["val"]),
             classes=schema.classes,
-            model=params["model"].model_copy(update={"model_class": model_class}),
+            model=model,
             training=params["training"],
             metric=partial(
                 compute_metrics,
@@ -61,37 +79,36 @@ def predict_test(
             log_folder=Path(folder) / "events",
         )
         trained = train_model(plan)
-    fields = [field.name for field in trained.model.spec.text]
-    rows = Rows(tokens["test"], features["test"], fields)
-    probabilities = predict_probabilities(trained.model, rows)
-    return probabilities, rows.labels, trained.history["seconds"]
+        fields = [field.name for field in trained.model.spec.text]
+        rows = Rows(tokens["test"], features["test"], fields)
+        probabilities = predict_probabilities(trained.model, rows)
+        return probabilities, np.array(rows.labels), trained.history["seconds"]
 
 
 def compare(catalog: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """AUROC of the three models, and intervals of the fused one less each other."""
+    """One metric of the three models, and intervals of the fused one less each other."""
     schema = DataSchema(**catalog.load("schema"))
-    names = {
-        "fused": params["model"].model_class,
-        "text": TEXT_ONLY,
-        "table": TABLE_ONLY,
+    metric: MetricName = "auroc" if len(schema.classes) == 2 else "f1_score"
+    done = {
+        kind: predict_test(catalog, params, kind, schema) for kind in (FUSED, *OTHERS)
     }
-    done = {k: predict_test(catalog, params, n, schema) for k, n in names.items()}
-    labels = done["fused"][1]
+    labels = done[FUSED][1]
     score = partial(
         compute_metrics,
-        metrics=("auroc",),
+        metrics=(metric,),
         classes=schema.classes,
         positive_index=schema.positive_index,
         stage="test",
     )
     result: dict[str, Any] = {"benchmark": "fusion", "rows": len(labels)}
     for kind, (probabilities, _, seconds) in done.items():
-        result[f"{kind}_auroc"] = score(probabilities, labels).values["test/auroc"]
+        found = score(probabilities, labels).values[f"test/{metric}"]
+        result[f"{kind}_{metric}"] = found
         result[f"{kind}_seconds"] = round(seconds, 1)
     for other in OTHERS:
         interval = paired_bootstrap(
-            "auroc",
-            done["fused"][0],
+            metric,
+            done[FUSED][0],
             done[other][0],
             labels,
             positive_index=schema.positive_index,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset, SequentialSampler, Subset
 from transformers import (
@@ -116,12 +117,15 @@ class InOrder(Trainer):
 
 def head(width: int, options: argparse.Namespace, classes: int) -> nn.Module:
     """The layers that tabweave puts on a text vector: the losses shall be comparable."""
-    return nn.Sequential(
+    layers = nn.Sequential(
         nn.Linear(width, options.hidden),
         nn.GELU(),
         nn.Dropout(options.dropout),
         nn.Linear(options.hidden, classes),
     )
+    if options.head:
+        layers.load_state_dict(load_file(options.head))
+    return layers
 
 
 def arguments(options: argparse.Namespace, folder: str) -> TrainingArguments:
@@ -142,7 +146,7 @@ def arguments(options: argparse.Namespace, folder: str) -> TrainingArguments:
         report_to=[],
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
-        seed=0,
+        seed=options.seed,
         **WAYS[options.way],
     )
 
@@ -152,9 +156,10 @@ def trainer(options: argparse.Namespace, folder: str) -> InOrder:
     tokenizer = AutoTokenizer.from_pretrained(options.encoder)
     rows = TokenRows(options.folder, options.split, tokenizer)
     classes = len(json.loads((options.folder / "classes.json").read_text()))
-    model = AutoModelForSequenceClassification.from_pretrained(
-        options.encoder, num_labels=classes
-    )
+    given = {"num_labels": classes}
+    if options.attention_dropout is not None:
+        given["attention_probs_dropout_prob"] = options.attention_dropout
+    model = AutoModelForSequenceClassification.from_pretrained(options.encoder, **given)
     model.dropout = nn.Identity()
     model.classifier = head(model.config.hidden_size, options, classes)
     if options.way == "tuned":
@@ -205,10 +210,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--head", type=Path, help="first weights of the head")
     parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--dropout", type=float, default=0.1, help="of the head")
+    parser.add_argument("--seed", type=int, default=0, help="draws of the dropout")
+    parser.add_argument(
+        "--attention-dropout", type=float, help="another one than the encoder's"
+    )
     options = parser.parse_args()
-    torch.manual_seed(0)
+    torch.manual_seed(options.seed)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.training --encoder <folder> --data <folder> --rows 6400
 
-Same encoder, token ids, optimizer, clipping, batch size and learning rate; text alone.
+Same encoder, first weights, token ids, optimizer, clipping, batch size and learning
+rate; text alone.
 Ours goes through `tabweave.training.engine`, with callbacks and logging. The arms take
 turns, one process each; the figures are medians over the repeats. Ends with one JSON line.
 """
@@ -27,6 +28,7 @@ from benchmarks.arms import (
 WAYS = ("default", "bf16", "tuned")
 BATCH, RATE, DECAY = 32, 5e-5, 0.01
 PRODUCT = "benchmarks.training"
+HEAD = "head.safetensors"
 SETTINGS: dict[str, Any] = {
     "batch_size": BATCH,
     "max_epochs": 1,
@@ -78,6 +80,28 @@ def train_ours(folder: Path, checked_rows: int) -> dict[str, Any]:
     }
 
 
+def write_head(folder: Path) -> None:
+    """The head that our training begins with: its draw must not part the losses."""
+    import torch
+    from safetensors.torch import save_file
+
+    from benchmarks.reviews import SEED, text_plan
+    from tabweave.models import build_model
+
+    plan = text_plan(folder, **SETTINGS)
+    torch.manual_seed(SEED)  # as a training does before it builds its model
+    model = build_model(plan.spec, plan.encoders)
+    layers = {"0": model.fusion.mix[0], "3": model.head}
+    save_file(
+        {
+            f"{place}.{name}": value.contiguous()
+            for place, layer in layers.items()
+            for name, value in layer.state_dict().items()
+        },
+        folder / HEAD,
+    )
+
+
 def last_half_loss(events: Path, steps: int) -> float:
     """Mean loss of the second half of the first so many steps, from TensorBoard."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -92,6 +116,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from benchmarks.reviews import write_files
 
     write_files(folder, options.data, str(options.encoder), options.rows, options.env)
+    write_head(folder)
     return report(options, take_turns(("ours", *WAYS), one_arm, options, folder))
 
 
@@ -104,6 +129,7 @@ def one_arm(way: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     config = ModelConfig()
     given = ["--encoder", options.encoder, "--batch-size", BATCH, "--lr", RATE]
     given += ["--weight-decay", DECAY, "--rows", options.rival_rows]
+    given += ["--head", folder / HEAD]
     given += [
         "--hidden",
         config.hidden_common_dim,

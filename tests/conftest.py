@@ -23,7 +23,7 @@ SMALL = {
     "model": {"scratch": {"hidden_size": 32, "intermediate_size": 64}},
     "training": {"max_epochs": 1},
     "evaluation": {"bootstrap_samples": 50},
-    "export": {"parity_rows": 64, "pipeline_single_rows": 16},
+    "export": {"parity_rows": 64, "pipeline_single_rows": 16, "timing_seconds": 0.2},
 }
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from tabweave.schema import DataSchema
 CLASSES = ("no", "yes")
 SHOPS = {"a": 0.5, "b": -0.25, "": 0.125}
 VOWELS = "aeiouäé日"
+PRICE_WEIGHT, INT8_PRICE_WEIGHT = -0.03, -0.3
+"""Of pipeline.onnx and pipeline.int8.onnx: an answer tells which of them gave it."""
 SCHEMA = DataSchema(
     id="id",
     label="y",
@@ -32,17 +36,38 @@ INPUTS = [
 ]
 
 
-def answer(note, shop, price):
+def answer(note, shop, price, weight=PRICE_WEIGHT):
     """[P(no), P(yes)] of one row, without ONNX; price None or NaN is missing."""
     price = 2.0 if price is None or math.isnan(price) else price
     vowels = sum(note.count(vowel) for vowel in VOWELS)
-    logit = 0.1 * vowels + SHOPS.get(shop, 0.0) - 0.03 * price
+    logit = 0.1 * vowels + SHOPS.get(shop, 0.0) + weight * price
     low = math.exp(-abs(logit))
     likely, unlikely = 1 / (1 + low), low / (1 + low)
     return [unlikely, likely] if logit > 0 else [likely, unlikely]
 
 
-def make_graph(*, nodes=(), inputs=INPUTS):
+def answers(rows, weight=PRICE_WEIGHT):
+    """Shape [rows, classes]: `answer` of each row."""
+    return np.array([answer(r["note"], r["shop"], r["price"], weight) for r in rows])
+
+
+@contextmanager
+def as_someone_else():
+    """Root may read everything, so a test of permissions is nobody for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    try:
+        os.seteuid(65534)
+    except PermissionError:
+        pytest.skip("needs the right to become another user")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def make_graph(*, nodes=(), inputs=INPUTS, weight=PRICE_WEIGHT):
     """The graph as onnx objects; further nodes change nothing of its answers."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -50,7 +75,7 @@ def make_graph(*, nodes=(), inputs=INPUTS):
     values = {
         "blank": np.array([" "], object),
         "price_of_missing": np.array(2.0, np.float32),
-        "price_weight": np.array(-0.03, np.float32),
+        "price_weight": np.array(weight, np.float32),
         "axis": np.array([1], np.int64),
     }
 
@@ -150,9 +175,21 @@ class BundleKit:
         write_bundle(Path(folder), replace(self.parts, **changes))
         return Path(folder)
 
+    def write_int8(self, folder, *, shift=0.0, **changes):
+        """The same with pipeline.int8.onnx, whose sample answers are off by `shift`."""
+        model = make_model(graph=make_graph(weight=INT8_PRICE_WEIGHT))
+        asked = answers(SAMPLE_ROWS, INT8_PRICE_WEIGHT) + np.array([shift, -shift])
+        parts = {
+            "quantized": {"pipeline.int8.onnx": model.SerializeToString()},
+            "sample": Sample.of(SAMPLE_ROWS, CLASSES, answers(SAMPLE_ROWS), asked),
+        }
+        return self.write(folder, **{**parts, **changes})
+
     model = staticmethod(make_model)
     graph = staticmethod(make_graph)
     answer = staticmethod(answer)
+    answers = staticmethod(answers)
+    int8_weight = INT8_PRICE_WEIGHT
     schema = SCHEMA
     inputs = INPUTS
 
@@ -168,7 +205,7 @@ SAMPLE_ROWS = [
 def bundle_kit():
     """Parts of a good bundle, and the makers of its pipeline.onnx."""
     model = make_model().SerializeToString()
-    asked = [answer(row["note"], row["shop"], row["price"]) for row in SAMPLE_ROWS]
+    asked = answers(SAMPLE_ROWS)
     return BundleKit(
         BundleParts(
             model=model,
@@ -183,7 +220,7 @@ def bundle_kit():
             rules=CellRules(null_values=("", "NA")),
             metrics={"test/auroc": 0.75},
             export_report={"mismatches": 0},
-            sample=Sample.of(SAMPLE_ROWS, CLASSES, np.array(asked)),
+            sample=Sample.of(SAMPLE_ROWS, CLASSES, asked),
             card="# A model\n",
         )
     )
@@ -193,3 +230,9 @@ def bundle_kit():
 def good_bundle(bundle_kit, tmp_path_factory):
     """A good bundle; do not change it."""
     return bundle_kit.write(tmp_path_factory.mktemp("bundle") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(bundle_kit, tmp_path_factory):
+    """A good bundle that holds pipeline.int8.onnx, too; do not change it."""
+    return bundle_kit.write_int8(tmp_path_factory.mktemp("bundle") / "int8")

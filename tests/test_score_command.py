@@ -1,3 +1,4 @@
+import csv
 import subprocess
 import sys
 
@@ -16,8 +17,8 @@ def call(good_bundle, tmp_path):
     (tmp_path / "in.csv").write_text(LINES.replace("dear", "3"), encoding="utf-8")
     (tmp_path / "bad.csv").write_text(LINES, encoding="utf-8")
 
-    def run(source, *options, command=score):
-        files = [str(good_bundle), str(tmp_path / source), str(tmp_path / "out.csv")]
+    def run(source, *options, command=score, bundle=good_bundle):
+        files = [str(bundle), str(tmp_path / source), str(tmp_path / "out.csv")]
         filled = [option.format(tmp_path) for option in options]
         name = ["score"] if command is cli else []
         return CliRunner().invoke(command, [*name, *files, *filled])
@@ -58,9 +59,49 @@ def test_an_output_that_exists_needs_the_option(call):
     assert call("in.csv", "--overwrite").exit_code == 0
 
 
-@pytest.mark.parametrize("option", ["--threads=0", "--nothing"])
-def test_options_are_checked(call, option):
-    assert call("in.csv", option).exit_code == 2
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (
+            "--threads=0",
+            "'--threads': Input should be greater than or equal to 1, got 0.",
+        ),
+        ("--threads=10000000000", "'--threads': Input should be less than"),
+        ("--threads=x", "'--threads': 'x' is not a valid integer."),
+        ("--rejects=", "'--rejects': String should have at least 1 character, got ''."),
+        ("--nothing", "No such option"),
+    ],
+)
+def test_options_are_checked(call, tmp_path, option, words):
+    done = call("in.csv", option)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_all_options_that_are_refused_are_named(call):
+    said = call("in.csv", "--threads=0", "--rejects=").stderr
+    assert "'--threads'" in said
+    assert "'--rejects'" in said
+
+
+def test_int8_is_a_choice(call, int8_bundle, bundle_kit, tmp_path):
+    assert call("in.csv", bundle=int8_bundle).exit_code == 0
+    assert call("in.csv", "--int8", "--overwrite", bundle=int8_bundle).exit_code == 0
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        found = [float(row["prob_yes"]) for row in csv.DictReader(file)]
+    rows = [("a", "a", 1), ("b", "b", 3), ("c", "a", 2)]
+    wanted = [bundle_kit.answer(*row, bundle_kit.int8_weight)[1] for row in rows]
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_bundle_without_int8_is_a_plain_error(call, tmp_path):
+    done = call("in.csv", "--int8")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert "holds no pipeline.int8.onnx" in done.stderr
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_help_comes_without_anything_heavy():

@@ -1,9 +1,15 @@
-"""What figures share: text that can be drawn."""
+"""What figures share: colours, and text that can be drawn."""
 
 from __future__ import annotations
 
 from tabweave.errors import shorten
 
+# Okabe and Ito (2008): colours that stay apart for colour-blind readers.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#000000", "#F0E442"),
+)
+QUIET = "#999999"
 LONGEST_LABEL = 24
 
 

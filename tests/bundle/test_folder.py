@@ -1,8 +1,11 @@
 import os
+import resource
 import socket
+from pathlib import Path
 
 import pytest
 
+from scoring_fixtures import as_someone_else
 from tabweave.bundle import folder as module
 from tabweave.bundle.folder import opened_folder
 from tabweave.errors import ArtifactError
@@ -101,6 +104,43 @@ def test_what_is_missing_or_too_large_is_named(place):
 def test_what_is_no_folder_is_no_bundle(place):
     assert "is not a bundle" in fault(lambda: names(place / "gone"))
     assert "is not a bundle" in fault(lambda: names(place / "one"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "mode", "words"),
+    [
+        ("a", 0o000, r"'a/' cannot be read: Permission denied\. Check the permissions"),
+        ("a/b", 0o000, r"'a/b/' cannot be read: Permission denied"),
+        ("a", 0o444, r"'a/b' cannot be read: Permission denied"),
+    ],
+)
+def test_a_folder_that_may_not_be_looked_into_is_named(place, folder, mode, words):
+    with opened_folder(place) as opened:
+        (place / folder).chmod(mode)
+        with as_someone_else(), pytest.raises(ArtifactError, match=f"{place}: {words}"):
+            opened.names()
+        with as_someone_else(), pytest.raises(ArtifactError, match="Permission denied"):
+            opened.read("a/b/two", 100)
+        (place / folder).chmod(0o755)
+
+
+def test_a_file_that_the_disk_does_not_give_is_named():
+    """The memory of a process is a regular file, whose first page cannot be read."""
+    words = r"/proc/self: 'mem' cannot be read: Input/output error\. .* the disk"
+    with pytest.raises(ArtifactError, match=words):
+        read(Path("/proc/self"), "mem")
+
+
+def test_a_process_that_may_open_no_more_files_says_so(place):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with opened_folder(place) as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened.handle + 1, hard))
+        try:
+            said = [fault(lambda: opened.read("one", 9)), fault(opened.names)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert said[0].startswith(f"{place}: 'one' cannot be read: Too many open files. ")
+    assert said[1].startswith(f"{place} cannot be read: Too many open files. ")
 
 
 def test_nothing_stays_open(place):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from scoring_fixtures import as_someone_else
 from tabweave.bundle import open_bundle
 from tabweave.errors import ArtifactError
 
@@ -242,3 +243,22 @@ def test_opening_needs_neither_torch_nor_onnx_nor_a_runtime(good_bundle):
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_without_permissions_is_an_error_of_the_bundle(
+    bundle_kit, tmp_path, monkeypatch
+):
+    folder = bundle_kit.write(tmp_path / "b")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # what lies above may be closed to others, too
+    (folder / "tokenizer").chmod(0)
+    with (
+        as_someone_else(),
+        pytest.raises(
+            ArtifactError, match="b: 'tokenizer/' cannot be read: Permission"
+        ),
+    ):
+        open_bundle("b")
+    (folder / "tokenizer").chmod(0o755)
+    with as_someone_else():
+        open_bundle("b")

@@ -34,6 +34,17 @@ def test_parts_that_do_not_fit_are_refused():
         Sample([{"a": "x"}], ("n", "y"), [[1.0]], ["n"])
     with pytest.raises(ArtifactError, match="at least one row"):
         Sample([], ("n", "y"), [], [])
+    with pytest.raises(ArtifactError, match=r"shape \(1, 2\), .* int8 .*\(2, 2\)\."):
+        Sample.of([{"a": "x"}], ("n", "y"), np.ones((1, 2)), np.ones((2, 2)))
+
+
+def test_answers_of_int8_are_there_only_if_they_were_given():
+    rows, answers = [{"a": "x"}], np.array([[0.25, 0.75]])
+    plain = Sample.of(rows, ("n", "y"), answers)
+    assert set(plain.expected()) == {"classes", "probabilities", "label"}
+    both = Sample.of(rows, ("n", "y"), answers, np.array([[0.5, 0.5]], np.float32))
+    own = {"int8_probabilities": [[0.5, 0.5]]}
+    assert both.expected() == plain.expected() | own
 
 
 def test_raw_rows_are_what_a_caller_would_send(tmp_path):

@@ -46,6 +46,9 @@ FILES = (
     "08_reporting/training_history.json",
     "08_reporting/parity_report.json",
     "08_reporting/pipeline_report.json",
+    "08_reporting/int8_report.json",
+    "08_reporting/export_report.json",
+    "08_reporting/export_report.png",
 )
 
 

@@ -31,11 +31,15 @@ TABLES = {
     *(f"{split}.features" for split in SPLITS),
     *(f"{s}.{k}" for s in SPLITS[1:] for k in ("predictions", "scored", "baselines")),
 }
-IMAGES = {"roc_curve", "pr_curve", "data_report_figure", "training_history_figure"}
+IMAGES = {
+    *("roc_curve", "pr_curve", "data_report_figure", "training_history_figure"),
+    "export_report_figure",
+}
 VALUES = {
     *("schema", "imputer", "risk_tables", "scaler", "metrics", "parity_report"),
     *("comprehensive_metrics", "training_history", "data_report", "text_report"),
     *("baseline_report", "tabular_report", "pipeline_report"),
+    *("int8_report", "export_report"),
     *("impute_dict", "risk_table_map"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -30,6 +30,8 @@ EVALUATE_AND_EXPORT = (
     "08_reporting/tensorboard_eval",
     "08_reporting/parity_report.json",
     "08_reporting/pipeline_report.json",
+    "08_reporting/int8_report.json",
+    "08_reporting/export_report.",
 )
 
 

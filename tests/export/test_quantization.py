@@ -211,6 +211,36 @@ def test_other_types_stay(kind):
         quantize(content)
 
 
+def test_a_product_may_read_a_product_and_a_look_up():
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["found"]),
+        helper.make_node("MatMul", ["found", "first"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "second"], ["y"]),
+    ]
+    constants = {"table": TABLE, "first": FIRST, "second": SECOND.T.copy()}
+    content = quantize(model(nodes, ["ids"], "y", constants))
+    assert operators(content).count("MatMulIntegerToFloat") == 2
+    ids = np.arange(6).reshape(2, 3)
+    found = run(content, ids=ids)
+    exact = TABLE[ids] @ FIRST @ SECOND.T
+    assert np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_only_matrices_of_a_prefix_change():
+    nodes = [
+        helper.make_node("Gather", ["pre_table", "ids"], ["x"]),
+        helper.make_node("MatMul", ["x", "model_w"], ["y"]),
+    ]
+    constants = {"pre_table": TABLE, "model_w": FIRST}
+    content = quantize(model(nodes, ["ids"], "y", constants), "model_")
+    kept = {one.name: one for one in ModelProto.FromString(content).graph.initializer}
+    np.testing.assert_array_equal(numpy_helper.to_array(kept["pre_table"]), TABLE)
+    assert "model_w" not in kept
+    assert operators(content).count("Gather") == 1
+    with pytest.raises(ExportError, match="nothing to do"):
+        quantize(model(nodes[:1], ["ids"], "x", {"pre_table": TABLE}), "model_")
+
+
 # A whole model
 
 

@@ -238,7 +238,7 @@ KINDS = {
         files.ModelDataset, "model", _model, lambda model: _weights(model.state_dict())
     ),
     "onnx": _plain(files.OnnxDataset, "model.onnx", _bytes),
-    "pipeline": _plain(files.PipelineDataset, "pipeline.onnx", _bytes),
+    "pipeline": _plain(files.OptionalOnnxDataset, "pipeline.onnx", _bytes),
     "bundle": _plain(
         bundle.BundleDataset, "bundle", _parts, lambda opened: opened.pipeline
     ),

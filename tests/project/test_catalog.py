@@ -46,6 +46,11 @@ PATHS = {
     "training_history": "08_reporting/training_history.json",
     "training_history_figure": "08_reporting/training_history.png",
     "parity_report": "08_reporting/parity_report.json",
+    "export_report": "08_reporting/export_report.json",
+    "export_report_figure": "08_reporting/export_report.png",
+    "pipeline_onnx": "06_models/pipeline.onnx",
+    "int8_model": "06_models/model.int8.onnx",
+    "int8_pipeline": "06_models/pipeline.int8.onnx",
     "tensorboard_eval": "08_reporting/tensorboard_eval",
 }
 

@@ -287,19 +287,21 @@ def interrupted(monkeypatch, bundle, source, output, config=CONFIG, *, at=2):
             score_file(bundle, source, output, config)
 
 
-@pytest.mark.parametrize("change", ["input", "bundle", "window_rows", "batch_rows"])
+@pytest.mark.parametrize(
+    "change", ["input", "bundle", "window_rows", "batch_rows", "int8"]
+)
 def test_parts_of_anything_else_are_refused_until_they_may_go(
-    good_bundle, bundle_kit, tmp_path, monkeypatch, change
+    int8_bundle, bundle_kit, tmp_path, monkeypatch, change
 ):
     source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
-    interrupted(monkeypatch, good_bundle, source, output)
-    bundle, config = good_bundle, CONFIG
+    interrupted(monkeypatch, int8_bundle, source, output)
+    bundle, config = int8_bundle, CONFIG
     if change == "input":
         written(tmp_path, table().slice(1), "csv")
     elif change == "bundle":
         bundle = bundle_kit.write(tmp_path / "other", metrics={"test/auroc": 0.5})
     else:
-        config = config.model_copy(update={change: 5})
+        config = config.model_copy(update={change: True if change == "int8" else 5})
     with pytest.raises(ConfigError, match=f"parts of another scoring: .*{change}"):
         score_file(bundle, source, output, config)
     config = config.model_copy(update={"overwrite": True})
@@ -315,25 +317,55 @@ def test_a_file_that_was_only_touched_is_the_same_file(
     assert score_file(good_bundle, source, output, CONFIG).resumed == 14
 
 
-def test_a_run_that_was_stopped_at_its_very_end_ends_it(
-    good_bundle, tmp_path, monkeypatch
+# Kills itself when it is about to rename to, or to remove, a file of this name.
+AT_A_NAME = """
+import os, signal, sys
+from pathlib import Path
+from tabweave.scoring import ScoreConfig, score_file
+event, name, bundle, source, output, config = sys.argv[1:]
+def watch(seen, given):
+    if seen == event and Path(os.fsdecode(given[event == "os.rename"])).name == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+score_file(Path(bundle), Path(source), Path(output),
+           ScoreConfig.model_validate_json(config))
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "there", "resumed"),
+    [
+        ("os.rename", "left.csv", set(), 40),
+        ("os.rename", "out.csv", {"left.csv"}, 40),
+        ("os.remove", "row-000000000000.arrow", {"left.csv", "out.csv"}, None),
+        ("os.remove", "claims.json", {"left.csv", "out.csv"}, 0),
+    ],
+)
+def test_a_run_that_was_killed_at_its_very_end_ends_it(
+    good_bundle, tmp_path, event, name, there, resumed
 ):
-    """Rejects and output are written, but the parts are still there."""
     source, output = written(tmp_path, spoilt(), "csv"), tmp_path / "out.csv"
-    config = CONFIG.model_copy(update={"rejects": str(tmp_path / "left.csv")})
-    with monkeypatch.context() as patch:
-        patch.setattr("tabweave.scoring.parts.shutil.rmtree", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            score_file(good_bundle, source, output, config)
-    before = output.read_bytes()
+    left = tmp_path / "left.csv"
+    whole = CONFIG.model_copy(update={"rejects": str(tmp_path / "rejects.csv")})
+    score_file(good_bundle, source, tmp_path / "whole.csv", whole)
+    config = CONFIG.model_copy(update={"rejects": str(left)})
+
+    command = [sys.executable, "-c", AT_A_NAME, event, name, str(good_bundle)]
+    files = [str(source), str(output), config.model_dump_json()]
+    done = subprocess.run([*command, *files], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert {p.name for p in (left, output) if p.exists()} == there
+
     report = score_file(good_bundle, source, output, config)
-    assert (report.resumed, output.read_bytes()) == (40, before)
+    if resumed is not None:
+        assert report.resumed == resumed
+        assert ("40 were there from before" in report.sentence) == (resumed == 40)
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert left.read_bytes() == (tmp_path / "rejects.csv").read_bytes()
+    names = {"in.csv", "out.csv", "left.csv", "whole.csv", "rejects.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     with pytest.raises(ConfigError, match="exists"):
         score_file(good_bundle, source, output, config)
-
-
-def interrupt(*_):
-    raise KeyboardInterrupt
 
 
 def test_a_damaged_part_stops_the_end_and_nothing_is_written(
@@ -366,3 +398,51 @@ def test_the_bar_goes_to_stderr_and_only_on_request(good_bundle, tmp_path, capsy
     out, err = capsys.readouterr()
     assert out == ""
     assert "scoring: 100%" in err
+
+
+# 8-bit integers
+
+INT8 = CONFIG.model_copy(update={"int8": True})
+
+
+def yes_of(path):
+    return read(path)["prob_yes"].cast(pa.float64()).to_numpy()
+
+
+def test_int8_answers_where_it_was_chosen(int8_bundle, bundle_kit, tmp_path):
+    source = written(tmp_path, table(), "csv")
+    for config, weight in ((CONFIG, -0.03), (INT8, bundle_kit.int8_weight)):
+        output = tmp_path / f"{config.int8}.csv"
+        score_file(int8_bundle, source, output, config)
+        rows = [
+            {**row, "price": None if row["price"] == "NA" else float(row["price"])}
+            for row in table().to_pylist()
+        ]
+        wanted = bundle_kit.answers(rows, weight)[:, 1]
+        assert np.abs(yes_of(output) - wanted).max() < 1e-6
+
+
+@pytest.mark.parametrize(("first", "then"), [(CONFIG, INT8), (INT8, CONFIG)])
+def test_answers_of_two_pipelines_are_never_mixed(
+    int8_bundle, tmp_path, monkeypatch, first, then
+):
+    source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
+    score_file(int8_bundle, source, tmp_path / "whole.csv", first)
+    interrupted(monkeypatch, int8_bundle, source, output, first)
+    words = rf"options\.int8: {first.int8} -> {then.int8}"
+    with pytest.raises(ConfigError, match=words):
+        score_file(int8_bundle, source, output, then)
+    assert not output.exists()
+    assert score_file(int8_bundle, source, output, first).resumed == 14
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_processor_that_answers_otherwise_in_int8_writes_nothing(
+    bundle_kit, tmp_path
+):
+    bundle = bundle_kit.write_int8(tmp_path / "b", shift=0.05)
+    source, output = written(tmp_path, table(), "csv"), tmp_path / "out.csv"
+    with pytest.raises(ArtifactError, match="this processor may saturate"):
+        score_file(bundle, source, output, INT8)
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "in.csv"}
+    score_file(bundle, source, output, CONFIG)

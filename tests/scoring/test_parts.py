@@ -5,7 +5,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-from tabweave.errors import ArtifactError, ConfigError
+from tabweave.errors import ArtifactError, ConfigError, WriteError
 from tabweave.scoring.parts import claimed_paths, opened_parts, parts_folder
 
 RECORD = {"input": "a", "bundle": "b", "options": {"window_rows": 4}}
@@ -160,6 +160,16 @@ def test_two_processes_do_not_score_into_one_output(output, record):
         assert (parts_folder(output) / "record.json").read_text() == "{}\n"
         process.communicate("")
     assert process.returncode == 0
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    output = tmp_path / "file" / "out.csv"
+    with (
+        pytest.raises(WriteError, match=r"Cannot write .*/file/out\.csv\.parts: "),
+        opened_parts(output, RECORD, overwrite=False),
+    ):
+        pass
 
 
 def test_files_are_claimed_before_they_are_written(output):

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tabweave.bundle import Sample
+from tabweave.bundle import FileEntry, Sample
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.scoring import Scorer
 from tabweave.scoring.runtime import BatchSize
@@ -148,8 +148,71 @@ def test_the_sample_of_a_good_bundle_is_answered(scorer):
 def test_other_answers_than_the_bundle_expects_are_an_error(bundle_kit, tmp_path):
     sample = Sample.of(ROWS[:2], ("no", "yes"), np.array([[0.5, 0.5], [0.9, 0.1]]))
     folder = bundle_kit.write(tmp_path / "b", sample=sample)
-    with pytest.raises(ArtifactError, match="sample row 2 gives"):
+    with pytest.raises(ArtifactError, match="sample row 2 gives") as caught:
         Scorer.open(folder, threads=1).check_sample()
+    assert str(caught.value).endswith(
+        "Use the version of onnxruntime in manifest.json."
+    )
+
+
+def with_answers(folder, key, value):
+    """Changes an entry of sample/expected.json, as whoever can write a bundle may."""
+    path, manifest = folder / "sample" / "expected.json", folder / "manifest.json"
+    answers = {**json.loads(path.read_text("utf-8")), key: value}
+    path.write_text(json.dumps(answers), encoding="utf-8")
+    listed = json.loads(manifest.read_text("utf-8"))
+    entry = FileEntry.of("sample/expected.json", path.read_bytes()).model_dump()
+    listed["files"] = [
+        entry if f["path"] == entry["path"] else f for f in listed["files"]
+    ]
+    manifest.write_text(json.dumps(listed), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("value", [[[0.5, 0.5]], [], "x", [[0.5], [0.5, 0.5], [1]], {}])
+@pytest.mark.parametrize("int8", [False, True])
+def test_answers_that_cannot_be_compared_are_an_error(
+    bundle_kit, tmp_path, value, int8
+):
+    key = "int8_probabilities" if int8 else "probabilities"
+    folder = with_answers(bundle_kit.write_int8(tmp_path / "b"), key, value)
+    scorer = Scorer.open(folder, threads=1, int8=int8)
+    with pytest.raises(
+        ArtifactError, match=rf"/b/sample/expected\.json: '{key}' is not 2 numbers for"
+    ):
+        scorer.check_sample()
+
+
+# 8-bit integers
+
+
+def test_int8_has_answers_and_a_sample_of_its_own(int8_bundle, bundle_kit):
+    int8 = Scorer.open(int8_bundle, threads=1, int8=True)
+    wanted = bundle_kit.answers(ROWS, bundle_kit.int8_weight)
+    assert np.abs(probabilities(int8.score(ROWS)) - wanted).max() < 1e-6
+    assert np.abs(wanted - expected(bundle_kit)).max() > 0.05
+    assert int8.check_sample() < 1e-6
+    assert Scorer.open(int8_bundle, threads=1).check_sample() < 1e-6
+
+
+def test_int8_may_round_otherwise_and_no_more_than_that(bundle_kit, tmp_path):
+    rounded = bundle_kit.write_int8(tmp_path / "rounded", shift=0.015)
+    scorer = Scorer.open(rounded, threads=1, int8=True)
+    assert abs(scorer.check_sample() - 0.015) < 1e-6
+    with pytest.raises(ArtifactError, match=r"tolerance 0\.01\)"):
+        scorer.check_sample(0.01)
+    saturated = bundle_kit.write_int8(tmp_path / "saturated", shift=0.025)
+    with pytest.raises(ArtifactError, match=r"sample row \d .*or score without int8"):
+        Scorer.open(saturated, threads=1, int8=True).check_sample()
+
+
+def test_int8_without_answers_cannot_be_checked(bundle_kit, tmp_path):
+    folder = bundle_kit.write_int8(tmp_path / "b", sample=bundle_kit.parts.sample)
+    with pytest.raises(
+        ArtifactError, match=r"'int8_probabilities' is missing.*, or score without int8"
+    ):
+        Scorer.open(folder, threads=1, int8=True).check_sample()
+    assert Scorer.open(folder, threads=1).check_sample() < 1e-6
 
 
 CODE = """

@@ -11,6 +11,7 @@ from typing import Literal
 BUNDLE_FORMAT = 1
 MANIFEST = "manifest.json"
 PIPELINE, MODEL = "pipeline.onnx", "model.onnx"
+INT8_PIPELINE, INT8_MODEL = "pipeline.int8.onnx", "model.int8.onnx"
 MEBIBYTE = 2**20
 MAX_FILES = 1_000
 LONGEST_NAME = 255
@@ -39,8 +40,8 @@ PARTS = {
     MODEL: _ONNX,
     # Absent when the gate refused it; the manifest says why.
     PIPELINE: Part("onnx", _ONNX.limit, required=False),
-    "model.int8.onnx": Part("onnx", _ONNX.limit, required=False),
-    "pipeline.int8.onnx": Part("onnx", _ONNX.limit, required=False),
+    INT8_MODEL: Part("onnx", _ONNX.limit, required=False),
+    INT8_PIPELINE: Part("onnx", _ONNX.limit, required=False),
     "imputer.json": _FITTED,
     "risk_tables.json": _FITTED,
     "scaler.json": _FITTED,

@@ -40,8 +40,8 @@ class OpenFolder:
         A folder without a file is there as well; its name ends with '/'.
 
         Raises:
-            ArtifactError: Something is neither a file nor a folder, or there are too
-                many or too deep.
+            ArtifactError: Something is neither a file nor a folder, cannot be looked
+                at, or there are too many or too deep.
         """
         found: set[str] = set()
         for name in self._walk(self.handle, "", 1):
@@ -51,11 +51,12 @@ class OpenFolder:
         return found
 
     def _walk(self, handle: int, prefix: str, depth: int) -> Iterator[str]:
-        with os.scandir(handle) as entries:
+        with self._naming(prefix), os.scandir(handle) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
         for entry in found:
             name = prefix + entry.name
-            mode = entry.stat(follow_symlinks=False).st_mode
+            with self._naming(name):
+                mode = entry.stat(follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
                 yield from self._below(handle, entry.name, name, depth)
             elif stat.S_ISREG(mode):
@@ -66,7 +67,8 @@ class OpenFolder:
     def _below(self, handle: int, step: str, name: str, depth: int) -> Iterator[str]:
         if depth == MAX_DEPTH:
             raise self._refused(name, "is a folder deeper than any bundle has")
-        below = os.open(step, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+        with self._naming(f"{name}/"):
+            below = os.open(step, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
         try:
             inside = list(self._walk(below, f"{name}/", depth + 1))
         finally:
@@ -82,8 +84,12 @@ class OpenFolder:
 
         Raises:
             ArtifactError: It is missing, is no regular file, has a second name
-                elsewhere, or is larger.
+                elsewhere, is larger, or cannot be read.
         """
+        with self._naming(name):
+            return self._content(name, limit)
+
+    def _content(self, name: str, limit: int) -> bytes:
         *folders, last = name.split("/")
         handle = os.dup(self.handle)
         try:
@@ -95,7 +101,7 @@ class OpenFolder:
             os.close(handle)
         try:
             self._check(name, os.fstat(file), limit)
-            content = _content(file, limit + 1)
+            content = _first_bytes(file, limit + 1)
         finally:
             os.close(file)
         if len(content) > limit:
@@ -119,6 +125,18 @@ class OpenFolder:
         if state.st_size > limit:
             raise self._refused(name, f"has {state.st_size:,} bytes, not {limit:,}")
 
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Turns an error of the system into one that names the file or folder."""
+        try:
+            yield
+        except OSError as error:
+            where = f"{self.path}: {shorten(name)}" if name else str(self.path)
+            raise ArtifactError(
+                f"{where} cannot be read: {error.strerror}. Check the permissions and "
+                "the disk, or copy the bundle anew from where it was made."
+            ) from error
+
     def _refused(self, name: str, what: str) -> ArtifactError:
         return ArtifactError(
             f"{self.path}: {shorten(name)} {what}. A bundle holds the files of its "
@@ -126,7 +144,7 @@ class OpenFolder:
         )
 
 
-def _content(file: int, limit: int) -> bytes:
+def _first_bytes(file: int, limit: int) -> bytes:
     """The first bytes of an open file; a folder cannot be wrapped as a Python file."""
     found = bytearray()
     while len(found) < limit and (block := os.read(file, limit - len(found))):

@@ -31,12 +31,15 @@ class Sample:
         classes: The classes, in the order of the probabilities.
         probabilities: Shape [rows, classes].
         labels: The most probable class of each row.
+        int8: Probabilities of pipeline.int8.onnx, of the same shape; None where the
+            bundle has no such file.
     """
 
     rows: Sequence[Mapping[str, Cell]]
     classes: Sequence[str]
     probabilities: Sequence[Sequence[float]]
     labels: Sequence[str]
+    int8: Sequence[Sequence[float]] | None = None
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -50,6 +53,13 @@ class Sample:
                 f"{len(self.labels)} labels and probabilities of shape "
                 f"{np.shape(self.probabilities)}."
             )
+        if self.int8 is not None and np.shape(self.int8) != np.shape(
+            self.probabilities
+        ):
+            raise ArtifactError(
+                f"A sample has probabilities of shape {np.shape(self.probabilities)}, "
+                f"but those of int8 are of shape {np.shape(self.int8)}."
+            )
 
     @classmethod
     def of(
@@ -57,20 +67,30 @@ class Sample:
         rows: Sequence[Mapping[str, Cell]],
         classes: Sequence[str],
         probabilities: npt.NDArray[np.floating],
+        int8: npt.NDArray[np.floating] | None = None,
     ) -> Sample:
-        """A sample whose labels are the most probable classes; of equal ones the first."""
+        """A sample whose labels are the most probable classes; of equal ones the first.
+
+        Args:
+            rows: Raw rows.
+            classes: The classes, in the order of the probabilities.
+            probabilities: Shape [rows, classes].
+            int8: The same of pipeline.int8.onnx, if there is one.
+        """
         labels = [classes[n] for n in np.argmax(probabilities, axis=1)]
-        return cls(
-            rows, classes, [[float(p) for p in row] for row in probabilities], labels
-        )
+        plain = None if int8 is None else _plain_rows(int8)
+        return cls(rows, classes, _plain_rows(probabilities), labels, plain)
 
     def expected(self) -> dict[str, Any]:
         """The answers as plain values."""
-        return {
+        found = {
             "classes": list(self.classes),
             "probabilities": [list(row) for row in self.probabilities],
             "label": list(self.labels),
         }
+        if self.int8 is not None:
+            found["int8_probabilities"] = [list(row) for row in self.int8]
+        return found
 
     def as_csv(self) -> bytes:
         """The rows as CSV; a missing number is an empty cell."""
@@ -83,6 +103,10 @@ class Sample:
         sink = io.BytesIO()
         pa_csv.write_csv(pa.table(columns), sink)
         return sink.getvalue()
+
+
+def _plain_rows(values: npt.NDArray[np.floating]) -> list[list[float]]:
+    return [[float(value) for value in row] for row in values]
 
 
 def raw_sample(

@@ -62,7 +62,8 @@ class BundleParts:
         export_report: Figures of the export; the manifest holds them, too.
         sample: Raw rows with the answers.
         card: A page for people, or None.
-        quantized: File name (model.int8.onnx, pipeline.int8.onnx) -> its bytes.
+        quantized: File name (model.int8.onnx, pipeline.int8.onnx) -> its bytes; one
+            without bytes is left out.
         versions: Library -> version.
     """
 
@@ -85,7 +86,10 @@ class BundleParts:
 
     def files(self) -> dict[str, bytes]:
         """Path in the bundle -> content, the manifest aside."""
-        found = {MODEL: self.model, **self.quantized}
+        quantized = {
+            name: content for name, content in self.quantized.items() if content
+        }
+        found = {MODEL: self.model, **quantized}
         if isinstance(self.pipeline, bytes):
             found[PIPELINE] = self.pipeline
         for name, text in self.tokenizers.items():

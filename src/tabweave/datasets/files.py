@@ -106,8 +106,8 @@ class OnnxDataset(FileDataset[bytes, bytes]):
         write_bytes(self.path, lambda file: file.write(data))
 
 
-class PipelineDataset(OnnxDataset):
-    """One ONNX file that the proof may have refused: no bytes are no file."""
+class OptionalOnnxDataset(OnnxDataset):
+    """One ONNX file that may have been refused or not wanted: no bytes are no file."""
 
     def load(self) -> bytes:
         """Its bytes; none where there is no file."""

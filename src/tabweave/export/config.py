@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from tabweave.schema import Parameters
 
 OUTPUT, TABLE, LABEL = "probabilities", "tab", "label"
 """Names in the ONNX file that are not a matter of choice."""
+
+
+class Int8Limits(Parameters):
+    """How far an int8 model may be from the fp32 one, on rows of val."""
+
+    auroc_drop: NonNegativeFloat = 0.002
+    """Largest loss of AUROC (mean over the classes, each against the rest)."""
+    flips: float = Field(0.01, ge=0, le=1)
+    """Largest share of rows whose most probable class is another one."""
+    alone_shift: float = Field(0.02, ge=0, le=1)
+    """Largest difference of a probability between a row alone and the row in a batch."""
 
 
 class ExportConfig(Parameters):
@@ -29,6 +46,13 @@ class ExportConfig(Parameters):
     """Whether pipeline.onnx, which takes raw rows, is made; a bundle without it says so."""
     pipeline_single_rows: PositiveInt = 256
     """Rows of val that pipeline.onnx is also asked one by one in the comparison."""
+
+    int8: bool = False
+    """Whether models of 8-bit integers are made, too; they must keep `int8_limits`."""
+    int8_limits: Int8Limits = Int8Limits()
+    """How far their answers may be from those of fp32."""
+    timing_seconds: NonNegativeFloat = 4.0
+    """Seconds in which the report times the models; 0 leaves the times out."""
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

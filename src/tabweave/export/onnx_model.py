@@ -64,6 +64,15 @@ def padded_inputs(batch: Batch, spec: ModelSpec) -> list[torch.Tensor]:
     return [*inputs, batch.features] if spec.features else inputs
 
 
+def token_feed(
+    rows: Rows, index: Sequence[int] | np.ndarray, spec: ModelSpec, config: ExportConfig
+) -> dict[str, np.ndarray]:
+    """What model.onnx is asked about some rows: name of the input -> array."""
+    inputs = padded_inputs(rows.batch(np.asarray(index)), spec)
+    names = input_names(spec, config)
+    return {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+
+
 def _dynamic_shapes(spec: ModelSpec) -> tuple[Any, ...]:
     batch = Dim("batch")
     shapes: list[dict[int, Any]] = []
@@ -175,6 +184,18 @@ def check_onnx_file(path: Path) -> None:
         )
 
 
+def check_onnx_content(content: bytes) -> None:
+    """The same for a file that is not on the disk yet.
+
+    Raises:
+        ExportError: The checker refuses it, or dies.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        check_onnx_file(path)
+
+
 def export_model(model: Classifier, val: Rows, config: ExportConfig) -> OnnxExport:
     """Exports, checks and compares with PyTorch on rows of val.
 
@@ -222,7 +243,7 @@ def compare_with_pytorch(
     for size in config.parity_batch_sizes:
         got = np.concatenate(
             [
-                _run(session, names, padded_inputs(val.batch(part), model.spec))
+                session.run([OUTPUT], token_feed(val, part, model.spec, config))[0]
                 for part in np.split(index, range(size, len(index), size))
             ]
         )
@@ -255,12 +276,3 @@ def _too_few_rows(rows: int, config: ExportConfig) -> dict[str, str]:
     )
     logger.warning("export: %s", note)
     return {"note": note}
-
-
-def _run(
-    session: Any,
-    names: Sequence[str],
-    inputs: Sequence[torch.Tensor],
-) -> np.ndarray:
-    feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-    return np.asarray(session.run([OUTPUT], feed)[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from tabweave.artifacts import write_json
 from tabweave.errors import ExportError, shorten
 from tabweave.export.config import LABEL, OUTPUT, TABLE, ExportConfig
-from tabweave.export.onnx_model import check_onnx_file
+from tabweave.export.onnx_model import check_onnx_content
 from tabweave.export.pipeline_model import METADATA_KEY, pipeline_model, text_names
 from tabweave.export.preparation import Preparation
 from tabweave.export.preprocessing import check_tokenizers
@@ -70,7 +69,7 @@ def export_pipeline(
     except ExportError as error:
         return _refused(str(error), {})
     content, preprocessing = pipeline_model(core, preparation)
-    _check(content)
+    check_onnx_content(content)
     report: dict[str, Any] = {"bytes": len(content)}
     tokens = _compare_tokens(preprocessing, preparation, val[0], proofs)
     report["tokens"] = {name: found.to_json() for name, found in tokens.items()}
@@ -98,13 +97,6 @@ def export_pipeline(
 def _refused(reason: str, report: dict[str, Any]) -> PipelineExport:
     logger.warning("pipeline.onnx is not written. %s", reason)
     return PipelineExport(b"", report | {"refused": reason})
-
-
-def _check(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pipeline.onnx"
-        path.write_bytes(content)
-        check_onnx_file(path)
 
 
 def _compare_tokens(
@@ -140,10 +132,10 @@ def _names_inside(preprocessing: bytes) -> list[tuple[str, str]]:
     )
 
 
-def pipeline_feed(table: pa.Table, inputs: list[dict[str, str]]) -> dict[str, Any]:
+def pipeline_feed(table: pa.Table, session: Any) -> dict[str, Any]:
     """The inputs of a pipeline from a typed table, as its metadata names them."""
     feed: dict[str, Any] = {}
-    for one in inputs:
+    for one in _metadata(session)["inputs"]:
         column = table.column(one["column"])
         if one["kind"] == "numeric":
             feed[one["name"]] = column.to_numpy().astype(np.float32)
@@ -151,6 +143,10 @@ def pipeline_feed(table: pa.Table, inputs: list[dict[str, str]]) -> dict[str, An
             texts = pc.fill_null(column, "").to_pylist()
             feed[one["name"]] = np.array(texts, object)
     return feed
+
+
+def _metadata(session: Any) -> Any:
+    return json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
 
 
 def compare_probabilities(
@@ -167,9 +163,8 @@ def compare_probabilities(
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    about = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-    feed = pipeline_feed(table, about["inputs"])
-    classes = np.array(about["classes"], object)
+    feed = pipeline_feed(table, session)
+    classes = np.array(_metadata(session)["classes"], object)
 
     def largest(parts: list[npt.NDArray[np.int64]]) -> float:
         worst = 0.0

@@ -20,10 +20,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from pydantic import Field, NonNegativeFloat
 
 from tabweave.errors import ExportError
-from tabweave.schema import Parameters
+from tabweave.export.config import Int8Limits
 from tabweave.tabular.leak_probe import auroc
 
 Floats: TypeAlias = npt.NDArray[np.floating]
@@ -31,7 +30,7 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 Predict: TypeAlias = Callable[[Integers], Floats]
 """Row numbers, asked about in one call -> probabilities [rows, classes]."""
 
-PREFIX, CONTRIB, CONTRIB_VERSION = "int8_", "com.microsoft", 1
+PREFIX, CONTRIB, CONTRIB_VERSION = "model_int8_", "com.microsoft", 1
 TOP = 127
 SMALLEST_WEIGHT = 2**14
 """Values of a matrix that is worth it; smaller ones stay in fp32."""
@@ -43,18 +42,19 @@ ROWS_PER_CALL, ROWS_ALONE = 32, 256
 # The model.
 
 
-def quantize(core: bytes) -> bytes:
+def quantize(content: bytes, prefix: str = "") -> bytes:
     """The same model with its large matrices in int8; inputs and outputs stay.
 
     Args:
-        core: A model whose inputs are token ids, masks and features. A whole pipeline
-            has tables that must stay as they are.
+        content: The model.
+        prefix: Begins the name of every matrix that may change. The tables inside a
+            pipeline must stay as they are.
 
     Raises:
         ExportError: The model has no matrix that is large enough.
     """
-    model = ModelProto.FromString(core)
-    graph = _Int8Graph(model.graph)
+    model = ModelProto.FromString(content)
+    graph = _Int8Graph(model.graph, prefix)
     for node in model.graph.node:
         graph.take(node)
     if not graph.changed:
@@ -69,8 +69,10 @@ def quantize(core: bytes) -> bytes:
 class _Int8Graph:
     """Copies a graph node by node; products and look-ups in large matrices change."""
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.weights = {one.name: one for one in graph.initializer}
+    def __init__(self, graph: GraphProto, prefix: str) -> None:
+        self.weights = {
+            one.name: one for one in graph.initializer if one.name.startswith(prefix)
+        }
         self.nodes: list[NodeProto] = []
         self.made: dict[str, npt.NDArray[Any]] = {}
         self.scales: dict[str, str] = {}
@@ -117,7 +119,7 @@ class _Int8Graph:
             self._constant("zero", np.uint8(TOP + 1)),
         ]
         product = self._op(
-            "MatMulIntegerToFloat", inputs, f"{PREFIX}{output}", domain=CONTRIB
+            "MatMulIntegerToFloat", inputs, f"{PREFIX}{output}_product", domain=CONTRIB
         )
         self._op("Mul", [product, self.scales[given]], output)
 
@@ -147,7 +149,7 @@ class _Int8Graph:
         table = self._constant(name, _rounded(weight / scale))
         scales = self._constant(f"{name}_scale", scale)
         found = self._op("Gather", [table, rows], f"{inner}_integers", axis=0)
-        values = self._op("Cast", [found], inner, to=TensorProto.FLOAT)
+        values = self._op("Cast", [found], f"{inner}_values", to=TensorProto.FLOAT)
         factors = self._op("Gather", [scales, rows], f"{inner}_scales", axis=0)
         self._op("Mul", [values, factors], output)
 
@@ -192,17 +194,6 @@ def _rounded(values: Floats) -> npt.NDArray[np.int8]:
 
 
 # The gate.
-
-
-class Int8Limits(Parameters):
-    """How far an int8 model may be from the fp32 one, on rows of val."""
-
-    auroc_drop: NonNegativeFloat = 0.002
-    """Largest loss of AUROC (mean over the classes, each against the rest)."""
-    flips: float = Field(0.01, ge=0, le=1)
-    """Largest share of rows whose most probable class is another one."""
-    alone_shift: float = Field(0.02, ge=0, le=1)
-    """Largest difference of a probability between a row alone and the row in a batch."""
 
 
 @dataclass(frozen=True)

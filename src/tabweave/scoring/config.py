@@ -24,8 +24,10 @@ class ScoreConfig(Parameters):
     """File for rows that cannot be scored; None refuses an input with such a row."""
     overwrite: bool = False
     """Whether output, rejects and parts of another scoring may be replaced."""
-    threads: PositiveInt | None = None
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Compute threads; None takes one per core that the process may use."""
+    int8: bool = False
+    """Whether pipeline.int8.onnx of the bundle answers; smaller and faster than fp32."""
     batch_rows: PositiveInt = 32
     """Most rows that the model sees at once."""
     batch_bytes: PositiveInt = 2**14

@@ -75,14 +75,17 @@ def score_file(
         bundle: Folder of the bundle.
         source: The file; it is never changed.
         output: The file to write.
-        config: Sizes, threads, `rejects` and `overwrite`; its other paths are not
-            looked at.
+        config: Sizes, threads, `int8`, `rejects` and `overwrite`; its other paths are
+            not looked at.
         progress: Whether stderr shows a bar.
 
     Raises:
         ConfigError: A path cannot be used, or exists and may not be replaced.
         SchemaError: The file does not fit the model; the message lists rows and columns.
-        ArtifactError: The bundle is not usable, or the file changed meanwhile.
+        ArtifactError: The bundle is not usable, int8 answers are not right on this
+            machine, or the file changed meanwhile.
+        WriteError: The disk is full or a folder cannot be written. What was scored
+            stays for the next run.
     """
     started = time.monotonic()
     config = config or ScoreConfig()
@@ -116,7 +119,12 @@ def score_file(
 
 def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:
     size = BatchSize(config.batch_rows, config.batch_bytes)
-    return Scorer.open(paths.bundle, threads=config.threads, size=size)
+    scorer = Scorer.open(
+        paths.bundle, threads=config.threads, size=size, int8=config.int8
+    )
+    if config.int8:
+        scorer.check_sample()  # a processor may give wrong answers without an error
+    return scorer
 
 
 def _record(content: str, scorer: Scorer, config: ScoreConfig) -> dict[str, Any]:
@@ -124,11 +132,11 @@ def _record(content: str, scorer: Scorer, config: ScoreConfig) -> dict[str, Any]
     from onnxruntime import __version__ as runtime
 
     threads = config.threads or available_threads()
-    sizes = ("batch_rows", "batch_bytes", "window_rows", "window_bytes")
+    chosen = ("int8", "batch_rows", "batch_bytes", "window_rows", "window_bytes")
     return {
         "input": content,
         "bundle": scorer.identity,
-        "options": {name: getattr(config, name) for name in sizes}
+        "options": {name: getattr(config, name) for name in chosen}
         | {"threads": threads},
         "versions": {"tabweave": __version__, "onnxruntime": runtime},
     }

@@ -23,6 +23,7 @@ import pyarrow as pa
 from tabweave.artifacts import (
     differences,
     dump_json,
+    naming_the_disk,
     read_json,
     replacing,
     write_json,
@@ -123,12 +124,14 @@ def opened_parts(
     Raises:
         ConfigError: There are parts of another scoring, or another process is at work.
         ArtifactError: The folder of the parts holds something else.
+        WriteError: The folder cannot be made.
     """
     folder = parts_folder(output)
     handle = _locked(folder, output)
     try:
         _make_room(folder, record, overwrite=overwrite)
         yield Parts(folder, hashlib.sha256(dump_json(record).encode()).hexdigest())
+        _clear(folder)
         shutil.rmtree(folder)
     finally:
         os.close(handle)
@@ -136,9 +139,10 @@ def opened_parts(
 
 def _locked(folder: Path, output: Path) -> int:
     """A handle that holds the folder, made if need be, against other processes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with naming_the_disk(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with contextlib.suppress(FileExistsError):
+        with naming_the_disk(folder), contextlib.suppress(FileExistsError):
             folder.mkdir()
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -185,11 +189,14 @@ def _make_room(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> N
             "Score with what they were made from to go on with it, or start anew "
             "with score.overwrite=true (tabweave score --overwrite)."
         )
-    # The record last: whoever is killed in between leaves parts that it describes.
-    for path in there:
-        if path.name != RECORD:
-            path.unlink()
+    _clear(folder)
     write_json(folder / RECORD, dict(record))
+
+
+def _clear(folder: Path) -> None:
+    """Removes parts, then claims. The record stays: a kill leaves what it describes."""
+    for path in (*folder.glob("row-*.arrow"), folder / CLAIMS):
+        path.unlink(missing_ok=True)
 
 
 def _in_the_way(folder: Path) -> ArtifactError:

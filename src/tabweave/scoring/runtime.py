@@ -1,4 +1,4 @@
-"""Runs pipeline.onnx over typed columns, in batches of rows of like length."""
+"""Runs a pipeline over typed columns, in batches of rows of like length."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.bundle import Bundle
+from tabweave.bundle.contents import INT8_PIPELINE, PIPELINE
 from tabweave.errors import ArtifactError, shorten
 from tabweave.scoring.contract import PROBABILITIES, Contract, read_contract
 
@@ -42,21 +43,25 @@ def available_threads() -> int:
 
 
 class PipelineRuntime:
-    """pipeline.onnx of a bundle, ready to run on the CPU.
+    """A pipeline of a bundle, ready to run on the CPU.
+
+    Args:
+        bundle: The bundle.
+        threads: Compute threads; None takes one per core that may be used.
+        int8: Whether to run pipeline.int8.onnx, not pipeline.onnx.
 
     Attributes:
         contract: Which columns it reads and which classes it knows.
+
+    Raises:
+        ArtifactError: The bundle does not hold the file, or it cannot be run.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        self._name = f"{bundle.folder}/pipeline.onnx"
-        if bundle.pipeline is None:
-            raise ArtifactError(
-                f"{bundle.folder} has no pipeline.onnx: "
-                f"{bundle.manifest.pipeline_refused} Raw rows cannot be scored with this "
-                "bundle; model.onnx and the files in tokenizer/ can be used instead."
-            )
-        self._session = _session(bundle.pipeline, threads, self._name)
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, *, int8: bool = False
+    ) -> None:
+        self._name = f"{bundle.folder}/{INT8_PIPELINE if int8 else PIPELINE}"
+        self._session = _session(_content(bundle, int8), threads, self._name)
         self.contract: Contract = read_contract(
             self._session, bundle.schema, self._name
         )
@@ -144,6 +149,31 @@ def _input(values: pa.Array, kind: str) -> npt.NDArray[Any]:
     if kind == "numeric":
         return values.to_numpy(zero_copy_only=False).astype(np.float32)
     return np.array(values.to_pylist(), dtype=object)
+
+
+def _content(bundle: Bundle, int8: bool) -> bytes:
+    """Bytes of the pipeline that is to run."""
+    if int8 and INT8_PIPELINE in bundle.manifest.by_path:
+        return bundle.read(INT8_PIPELINE)
+    if bundle.pipeline is None:
+        raise ArtifactError(
+            f"{bundle.folder} has no {PIPELINE}: {bundle.manifest.pipeline_refused} Raw "
+            "rows cannot be scored with this bundle; model.onnx and the files in "
+            "tokenizer/ can be used instead."
+        )
+    if int8:
+        raise ArtifactError(
+            f"{bundle.folder} holds no {INT8_PIPELINE}{_why_no_int8(bundle)} Export it "
+            "with kedro run --pipelines=export --params=export.int8=true, or score "
+            "without int8."
+        )
+    return bundle.pipeline
+
+
+def _why_no_int8(bundle: Bundle) -> str:
+    figures = bundle.manifest.parity.get("int8")
+    refused = figures.get("refused") if isinstance(figures, dict) else None
+    return f": {refused}" if isinstance(refused, str) else "."
 
 
 def _session(content: bytes, threads: int | None, name: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tabweave.bundle import Bundle, open_bundle
@@ -17,10 +18,14 @@ from tabweave.scoring.runtime import BatchSize, PipelineRuntime, Probabilities
 from tabweave.scoring.typed_cells import typed_columns
 
 SAMPLE_TOLERANCE = 1e-5
+INT8_SAMPLE_TOLERANCE = 0.02
+"""Integer kernels of processors without VNNI instructions saturate and give other
+answers. Rounding at a border, which differs between machines, moves them less than this.
+"""
 
 
 class Scorer:
-    """Scores rows with the pipeline.onnx of a bundle.
+    """Scores rows with pipeline.onnx or pipeline.int8.onnx of a bundle.
 
     The answer of a row does not depend on the rows it comes with.
 
@@ -35,18 +40,24 @@ class Scorer:
         *,
         threads: int | None = None,
         size: BatchSize | None = None,
+        int8: bool = False,
     ) -> None:
         self.schema, self.rules = bundle.schema, bundle.rules
         self.identity, self.folder = bundle.identity, bundle.folder
         self._size = size or BatchSize()
-        self._runtime = PipelineRuntime(bundle, threads)
-        self._sample = bundle.values
+        self._runtime = PipelineRuntime(bundle, threads, int8=int8)
+        self._sample, self._int8 = bundle.values, int8
         self.reads: Mapping[str, str] = self._runtime.contract.kinds
         """Column that the model reads -> text, categorical or numeric."""
 
     @classmethod
     def open(
-        cls, folder: Path, *, threads: int | None = None, size: BatchSize | None = None
+        cls,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        size: BatchSize | None = None,
+        int8: bool = False,
     ) -> Scorer:
         """Verifies a bundle and loads its pipeline.
 
@@ -54,12 +65,15 @@ class Scorer:
             folder: The bundle.
             threads: Compute threads; None takes one per core that may be used.
             size: How much the model sees at once.
+            int8: Whether pipeline.int8.onnx answers. Call `check_sample` once: on some
+                processors its answers are wrong without any error.
 
         Raises:
-            ArtifactError: The bundle is not complete and unchanged, or has no
-                pipeline.onnx.
+            ArtifactError: The bundle is not complete and unchanged, or does not hold
+                the pipeline.
         """
-        return cls(open_bundle(Path(folder)), threads=threads, size=size)
+        bundle = open_bundle(Path(folder))
+        return cls(bundle, threads=threads, size=size, int8=int8)
 
     @property
     def added(self) -> list[str]:
@@ -111,24 +125,63 @@ class Scorer:
         names = pa.array(classes, pa.string())
         return pa.table({**columns, PREDICTED: names.take(pa.array(most))})
 
-    def check_sample(self, tolerance: float = SAMPLE_TOLERANCE) -> float:
+    def check_sample(self, tolerance: float | None = None) -> float:
         """Scores the sample rows of the bundle; gives the largest difference.
 
+        Args:
+            tolerance: Largest difference that is allowed; None is `SAMPLE_TOLERANCE`,
+                of an int8 pipeline `INT8_SAMPLE_TOLERANCE`.
+
         Raises:
-            ArtifactError: A probability differs by more than the tolerance: this machine
-                does not give the answers that the model gave where it was exported.
+            ArtifactError: The bundle has no answers of this pipeline, or a probability
+                differs by more than the tolerance: this machine does not give the
+                answers that the model gave where it was exported.
         """
-        rows = self._sample["sample/rows.json"]
-        expected = self._sample["sample/expected.json"]["probabilities"]
-        table = self.score(rows).select(probability_columns(self.schema.classes))
-        found = np.stack([column.to_numpy() for column in table.columns], axis=1)
-        differences = np.abs(found - np.array(expected)).max(axis=1)
+        if tolerance is None:
+            tolerance = INT8_SAMPLE_TOLERANCE if self._int8 else SAMPLE_TOLERANCE
+        table = self.score(self._sample["sample/rows.json"])
+        columns = table.select(probability_columns(self.schema.classes)).columns
+        found = np.stack([column.to_numpy() for column in columns], axis=1)
+        expected = self._expected(found.shape)
+        differences = np.abs(found - expected).max(axis=1)
         if not differences.max() <= tolerance:
             row = int(differences.argmax())
+            advice = (
+                ", or score without int8: this processor may saturate in 8-bit products"
+                if self._int8
+                else ""
+            )
             raise ArtifactError(
                 f"{self.folder}: sample row {row + 1} gives "
                 f"{shorten(found[row].tolist())}, but the bundle expects "
-                f"{shorten(expected[row])} (tolerance {tolerance}). Use the version of "
-                "onnxruntime in manifest.json."
+                f"{shorten(expected[row].tolist())} (tolerance {tolerance}). Use the "
+                f"version of onnxruntime in manifest.json{advice}."
             )
         return float(differences.max())
+
+    def _expected(self, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """The answers of the sample, shape [rows, classes]."""
+        key = "int8_probabilities" if self._int8 else "probabilities"
+        answers = self._sample["sample/expected.json"]
+        values = answers.get(key) if isinstance(answers, dict) else None
+        try:
+            found = np.array(values, np.float64)
+        except (TypeError, ValueError):
+            found = np.empty(0)
+        if found.shape == shape and len(found):
+            return found
+        fault = (
+            "is missing"
+            if values is None
+            else f"is not {shape[1]} numbers for each row of the sample, one at least"
+        )
+        advice = (
+            " with --params=export.int8=true, or score without int8"
+            if self._int8
+            else ""
+        )
+        raise ArtifactError(
+            f"{self.folder}/sample/expected.json: {key!r} {fault}, so nothing says "
+            "whether this machine answers rightly. Export the bundle again: kedro run "
+            f"--pipelines=export{advice}."
+        )

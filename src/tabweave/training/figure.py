@@ -8,18 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tabweave.drawing import drawable, legible
+from tabweave.drawing import COLOURS, QUIET, drawable, legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito (2008): colours that stay apart for colour-blind readers.
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-    *("#E69F00", "#56B4E9", "#000000", "#F0E442"),
-)
-QUIET = "#999999"
 
 Records = Sequence[Mapping[str, Any]]
 

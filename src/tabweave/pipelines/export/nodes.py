@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tabweave.bundle import BundleParts, Sample, raw_sample
+from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.cells import CellRules
 from tabweave.export.config import ExportConfig
 from tabweave.schema import DataConfig, DataSchema
@@ -81,8 +82,11 @@ def make_bundle(
     model: Any,
     onnx_model: bytes,
     pipeline_onnx: bytes,
+    int8_model: bytes,
+    int8_pipeline: bytes,
     parity_report: dict[str, Any],
     pipeline_report: dict[str, Any],
+    int8_report: dict[str, Any],
     schema: dict[str, Any],
     selected: PrecomputedFile | None,
     tokenizers: dict[str, str],
@@ -98,13 +102,10 @@ def make_bundle(
     data: DataConfig,
 ) -> BundleParts:
     """The folder that is deployed: models, fitted parts, a sample with answers."""
-    from tabweave.batches import Rows
-    from tabweave.export.onnx_model import reference_probabilities
-
     every, rules = DataSchema(**schema), CellRules.of(data)
     rows = raw_sample(test, select_columns(every, selected).kinds, rules)
-    tested = Rows(test_tokens, test_features, [f.name for f in model.spec.text])
-    answers = reference_probabilities(model, tested, range(len(rows)))
+    reports = {MODEL: parity_report, PIPELINE: pipeline_report, "int8": int8_report}
+    answers = _answers(model, int8_pipeline, rows, (test_tokens, test_features))
     return BundleParts(
         model=onnx_model,
         pipeline=pipeline_onnx or str(pipeline_report["refused"]),
@@ -117,6 +118,20 @@ def make_bundle(
         schema=every,  # callers may send the columns that were not selected, too
         rules=rules,
         metrics=metrics,
-        export_report={"model.onnx": parity_report, "pipeline.onnx": pipeline_report},
-        sample=Sample.of(rows, every.classes, answers),
+        quantized={INT8_MODEL: int8_model, INT8_PIPELINE: int8_pipeline},
+        export_report=reports,
+        sample=Sample.of(rows, every.classes, *answers),
     )
+
+
+def _answers(
+    model: Any, int8: bytes, rows: list[Any], test: tuple[ArrowFile, ArrowFile]
+) -> tuple[Any, Any]:
+    """What PyTorch, and what pipeline.int8.onnx, if there is one, says of the sample."""
+    from tabweave.batches import Rows
+    from tabweave.export.int8_models import raw_probabilities
+    from tabweave.export.onnx_model import reference_probabilities
+
+    tested = Rows(*test, [field.name for field in model.spec.text])
+    fp32 = reference_probabilities(model, tested, range(len(rows)))
+    return fp32, raw_probabilities(int8, rows) if int8 else None

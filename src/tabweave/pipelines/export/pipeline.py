@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from tabweave.pipelines.export.comparison import (
+    draw_export,
+    measure_export,
+    quantize_models,
+)
 from tabweave.pipelines.export.nodes import (
     export_onnx,
     export_pipeline,
@@ -22,6 +27,8 @@ def create_pipeline() -> Pipeline:
     """The export stage."""
     fitted = ["tokenizer", "imputer", "risk_tables", "scaler"]
     columns = ["schema", "selected_features.raw"]
+    val = ["val.table", "val.tokens", "val.features"]
+    reports = ["parity_report", "pipeline_report", "int8_report"]
     return Pipeline(
         [
             Node(
@@ -33,12 +40,32 @@ def create_pipeline() -> Pipeline:
             Node(
                 export_pipeline,
                 inputs=[
-                    *("onnx_model", "model", "val.table", "val.tokens"),
-                    *("val.features", *columns, *fitted, "token_proofs"),
-                    *("params:text", "params:export"),
+                    *("onnx_model", "model", *val, *columns, *fitted),
+                    *("token_proofs", "params:text", "params:export"),
                 ],
                 outputs=["pipeline_onnx", "pipeline_report"],
                 name="export_pipeline",
+            ),
+            Node(
+                quantize_models,
+                inputs=["onnx_model", "pipeline_onnx", "model", *val, "params:export"],
+                outputs=["int8_model", "int8_pipeline", "int8_report"],
+                name="quantize_models",
+            ),
+            Node(
+                measure_export,
+                inputs=[
+                    *("model", "onnx_model", "pipeline_onnx", "int8_model"),
+                    *("int8_pipeline", *reports, *val, "params:export"),
+                ],
+                outputs="export_report",
+                name="measure_export",
+            ),
+            Node(
+                draw_export,
+                inputs="export_report",
+                outputs="export_report_figure",
+                name="draw_export",
             ),
             Node(
                 write_maps,
@@ -52,8 +79,8 @@ def create_pipeline() -> Pipeline:
             Node(
                 make_bundle,
                 inputs=[
-                    *("model", "onnx_model", "pipeline_onnx", "parity_report"),
-                    *("pipeline_report", *columns, *fitted, "impute_dict"),
+                    *("model", "onnx_model", "pipeline_onnx", "int8_model"),
+                    *("int8_pipeline", *reports, *columns, *fitted, "impute_dict"),
                     *("risk_table_map", "metrics", "test.raw", "test.tokens"),
                     *("test.features", "params:data"),
                 ],
