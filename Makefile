@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 MINILM := .cache/all-MiniLM-L6-v2
 DATA ?= ../shared/data
 STOPS ?= 50
+# Processes of `make test`; each computes in one thread.
+JOBS ?= 2
 WRITTEN := 02_intermediate 04_feature 05_model_input 06_models 07_model_output 08_reporting
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -39,7 +41,7 @@ types: $(VENV)/.all ## Static types
 	$(BIN)/mypy
 
 test: lint types ## Everything that must hold before a commit, on fabricated data
-	$(BIN)/pytest -m "not data and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not data and not slow"
 
 test-fast: $(VENV)/.all ## Unit tests and guards without whole pipeline runs
 	$(BIN)/pytest -m "not data and not e2e and not slow"
