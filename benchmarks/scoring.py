@@ -6,7 +6,8 @@
 layers; its features are given. `model` and `int8` get token ids, `pipeline` and
 `pipeline_int8` the raw row. Batches have 32 rows; those of the pipelines are sorted by
 length, the others come as they lie. The arms take turns, one process each; the figures
-are medians over the repeats. Ends with one JSON line.
+are medians over the repeats. Before, all forms are compared with PyTorch as an export does
+it; the model is untrained. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -195,13 +196,14 @@ def _eager(folder: Path, encoder: Path) -> Callable[[Any], Any]:
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All arms in turn."""
-    from benchmarks.scoring_files import write_files
+    from benchmarks.scoring_files import COMPARISONS, write_files
 
     given = (options.data, options.encoder, options.rows, options.env)
     write_files(folder, *given)
     sizes = {way: (folder / f"{way}.onnx").stat().st_size for way in WAYS[1:]}
     found = take_turns(WAYS, one_arm, options, folder)
-    return report(options, found, sizes)
+    compared = json.loads((folder / COMPARISONS).read_text(encoding="utf-8"))
+    return {**report(options, found, sizes), **compared}
 
 
 def one_arm(way: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from typing import Any
 
 from benchmarks.project import load_project
 from tabweave.batches import Rows
-from tabweave.export.config import ExportConfig
+from tabweave.evaluation.predict import predict_probabilities
+from tabweave.export.config import ExportConfig, Int8Limits
+from tabweave.export.int8_models import raw_predict, token_predict
 from tabweave.export.onnx_model import export_model
-from tabweave.export.pipeline_model import pipeline_model
+from tabweave.export.pipeline_gate import export_pipeline
+from tabweave.export.pipeline_model import CORE, pipeline_model
 from tabweave.export.preparation import Preparation
-from tabweave.export.quantization import quantize
+from tabweave.export.quantization import int8_gate, quantize
 from tabweave.export.residual_norms import keep_norms_apart
 from tabweave.loading import LoadedData, load_splits
 from tabweave.models.config import ModelConfig, ModelSpec
@@ -44,7 +47,7 @@ from tabweave.text import (
 from tabweave.training.plan import text_inputs
 
 TRAIN_ROWS, PARITY_ROWS = 6400, 64
-ABOUT = "about.json"
+ABOUT, COMPARISONS = "about.json", "comparisons.json"
 TOKENS, TRAIN, TEST = "tokens.arrow", "train_features.arrow", "test_features.arrow"
 
 
@@ -114,17 +117,49 @@ def _write_models(
     rows = test_rows(folder, spec)
     exported = export_model(model, rows, ExportConfig(parity_rows=PARITY_ROWS)).model
     core = keep_norms_apart(exported)
-    int8 = quantize(core)
     pipeline, preprocessing = pipeline_model(core, preparation)
     forms = {
         "model": core,
-        "int8": int8,
+        "int8": quantize(core),
         "pipeline": pipeline,
-        "pipeline_int8": pipeline_model(int8, preparation)[0],
+        "pipeline_int8": quantize(pipeline, CORE),
         "preprocessing": preprocessing,
     }
     for name, content in forms.items():
         (folder / f"{name}.onnx").write_bytes(content)
+    _write_comparisons(folder, model, forms, preparation)
+
+
+def _write_comparisons(
+    folder: Path, model: Any, forms: Mapping[str, bytes], preparation: Preparation
+) -> None:
+    """How far the forms are from PyTorch on the test rows, as an export compares them."""
+    rows, config = test_rows(folder, model.spec), ExportConfig()
+    table = TableFile(folder / "test.parquet").read()
+    expected = predict_probabilities(model, rows)
+    gate = export_pipeline(
+        forms["model"], preparation, (table, expected), config, folder / "proofs"
+    )
+    asked = {
+        "model": token_predict(forms["model"], rows, model.spec, config),
+        "int8": token_predict(forms["int8"], rows, model.spec, config),
+        "pipeline": raw_predict(forms["pipeline"], table),
+        "pipeline_int8": raw_predict(forms["pipeline_int8"], table),
+    }
+    figures = {
+        name: int8_gate(expected, predict, rows.labels, Int8Limits()).figures
+        for name, predict in asked.items()
+    }
+    tokens = gate.report["tokens"].values()
+    report = {
+        "refused": gate.report["refused"],
+        "mismatches": sum(one["mismatches"] for one in tokens),
+        "texts": sum(one["texts"] for one in tokens),
+    } | {
+        name: {form: found[name] for form, found in figures.items()}
+        for name in ("largest_difference", "alone_shift", "flips")
+    }
+    (folder / COMPARISONS).write_text(json.dumps(report), encoding="utf-8")
 
 
 def test_rows(folder: Path, spec: ModelSpec) -> Rows:

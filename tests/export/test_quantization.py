@@ -226,6 +226,67 @@ def test_a_product_may_read_a_product_and_a_look_up():
     assert np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("turned", [0, 1])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_gemm_is_a_product_and_a_sum(turned, biased):
+    bias = DRAW.normal(size=WIDE).astype(np.float32)
+    inputs = ["row", "w", "b"] if biased else ["row", "w"]
+    weight = FIRST.T.copy() if turned else FIRST
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axis"], ["row"], keepdims=0),
+        helper.make_node("Gemm", inputs, ["y"], transB=turned),
+    ]
+    constants = {"w": weight, "b": bias, "axis": np.array([1])}
+    content = quantize(model(nodes, ["x"], "y", constants))
+    assert "Gemm" not in operators(content)
+    x = DRAW.normal(size=(5, 3, WIDTH)).astype(np.float32)
+    row = x.mean(1)
+    expected = slow_product(row, FIRST) + (bias if biased else 0)
+    np.testing.assert_allclose(run(content, x=x), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("option", [{"alpha": 0.5}, {"beta": 2.0}, {"transA": 1}])
+def test_a_gemm_with_more_to_do_stays(option):
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axis"], ["row"], keepdims=0),
+        helper.make_node("Gemm", ["row", "w"], ["z"], **option),
+    ]
+    graph = model(nodes, ["x"], "z", {"w": FIRST, "axis": np.array([1])})
+    with pytest.raises(ExportError, match="nothing to do"):
+        quantize(graph)
+
+
+def test_a_weight_may_be_looked_up_and_multiplied_with():
+    nodes = [
+        helper.make_node("Gather", ["w", "ids"], ["found"]),
+        helper.make_node("Transpose", ["turn"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["found", "turned"], ["narrow"]),
+        helper.make_node("MatMul", ["narrow", "w"], ["y"]),
+    ]
+    constants = {"w": TABLE, "turn": TABLE}
+    content = quantize(model(nodes, ["ids"], "y", constants))
+    ids = np.arange(6).reshape(2, 3)
+    exact = TABLE[ids] @ TABLE.T @ TABLE
+    assert np.abs(run(content, ids=ids) - exact).max() < 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("name", ["one", "zero", "last", "share", "tiniest", "nothing"])
+def test_a_weight_may_have_any_name(name):
+    x = DRAW.normal(size=(2, 3, WIDTH)).astype(np.float32)
+    found = run(quantize(product(name=name)), x=x)
+    np.testing.assert_allclose(found, slow_product(x, FIRST), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_does_not_become_one(value):
+    x = DRAW.normal(size=(2, 3, WIDTH)).astype(np.float32)
+    x[1, 2, 7] = value
+    found = run(quantize(product()), x=x)
+    assert not np.isfinite(found[1, 2]).any()
+    assert np.isfinite(found[0]).all()
+    assert np.isfinite(found[1, :2]).all()
+
+
 def test_only_matrices_of_a_prefix_change():
     nodes = [
         helper.make_node("Gather", ["pre_table", "ids"], ["x"]),
@@ -296,6 +357,7 @@ def test_an_equal_model_is_accepted_with_its_figures():
         "accepted": True,
         "reasons": [],
         "rows": 400,
+        "classes_without_rows": 0,
         "auroc_fp32": pytest.approx(mean_auroc(two(GOOD), LABELS)),
         "auroc_int8": pytest.approx(mean_auroc(two(GOOD), LABELS)),
         "auroc_drop": 0.0,
@@ -342,6 +404,21 @@ def test_a_row_that_moves_with_its_neighbours_refuses(shift, accepted):
     assert found.figures["alone_shift"] == pytest.approx(shift)
     assert found.accepted == accepted
     assert accepted or "(alone_shift)" in found.reasons[0]
+
+
+@pytest.mark.parametrize(("rows", "accepted"), [(199, False), (200, True)])
+def test_too_few_rows_are_no_judgement(rows, accepted):
+    found = int8_gate(
+        two(GOOD)[:rows], lambda index: two(GOOD[index]), LABELS[:rows], LIMITS
+    )
+    assert found.accepted == accepted
+    assert accepted or "val has 199 rows, too few" in found.reasons[0]
+    assert accepted or "min_rows asks for 200" in found.reasons[0]
+
+
+def test_no_row_is_an_error():
+    with pytest.raises(ExportError, match="val has no row"):
+        int8_gate(two(GOOD)[:0], lambda index: two(GOOD[index]), LABELS[:0], LIMITS)
 
 
 def test_what_cannot_be_measured_refuses():

@@ -446,3 +446,37 @@ def test_a_processor_that_answers_otherwise_in_int8_writes_nothing(
         score_file(bundle, source, output, INT8)
     assert {path.name for path in tmp_path.iterdir()} == {"b", "in.csv"}
     score_file(bundle, source, output, CONFIG)
+
+
+# ru_maxrss would begin with the memory of the process that starts this one.
+PEAK = """
+import sys
+from tabweave.scoring import ScoreConfig, score_file
+bundle, source, output = sys.argv[1:]
+score_file(bundle, source, output, ScoreConfig(threads=1))
+with open("/proc/self/status") as status:
+    peak = next(line for line in status if line.startswith("VmHWM:"))
+print(int(peak.split()[1]) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_memory_does_not_grow_with_the_file(good_bundle, tmp_path, kind):
+    peaks, sizes = [], []
+    for times in (10, 40):
+        source = written(tmp_path, table(50_000 * times), kind, f"in{times}")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", PEAK, str(good_bundle)),
+                *(str(source), str(tmp_path / f"out{times}.{kind}")),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(float(done.stdout))
+        sizes.append(source.stat().st_size / 2**20)
+    # The system maps the file, and may drop its pages whenever it needs the memory.
+    grown = peaks[1] - peaks[0] - (sizes[1] - sizes[0])
+    assert grown < 80, (peaks, sizes)

@@ -7,7 +7,7 @@ import io
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import ImagePreview, JSONPreview
@@ -108,6 +108,9 @@ class OnnxDataset(FileDataset[bytes, bytes]):
 
 class OptionalOnnxDataset(OnnxDataset):
     """One ONNX file that may have been refused or not wanted: no bytes are no file."""
+
+    may_be_absent: ClassVar[bool] = True
+    """That there is no file is a result of the stage like any other."""
 
     def load(self) -> bytes:
         """Its bytes; none where there is no file."""

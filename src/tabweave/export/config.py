@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -21,16 +20,20 @@ OUTPUT, TABLE, LABEL = "probabilities", "tab", "label"
 class Int8Limits(Parameters):
     """How far an int8 model may be from the fp32 one, on rows of val."""
 
-    auroc_drop: NonNegativeFloat = 0.002
+    auroc_drop: float = Field(0.002, ge=0, le=1)
     """Largest loss of AUROC (mean over the classes, each against the rest)."""
     flips: float = Field(0.01, ge=0, le=1)
     """Largest share of rows whose most probable class is another one."""
     alone_shift: float = Field(0.02, ge=0, le=1)
     """Largest difference of a probability between a row alone and the row in a batch."""
+    min_rows: PositiveInt = 200
+    """Fewest rows of val by which a model is judged; fewer refuse it."""
 
 
 class ExportConfig(Parameters):
     """Parameter group ``export``: names in the ONNX file and the parity gate."""
+
+    OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"timing_seconds"})
 
     text_input_ids_key: str = "input_ids"
     """Name of the token id input; further text fields get ``<field>_`` before it."""
@@ -51,7 +54,7 @@ class ExportConfig(Parameters):
     """Whether models of 8-bit integers are made, too; they must keep `int8_limits`."""
     int8_limits: Int8Limits = Int8Limits()
     """How far their answers may be from those of fp32."""
-    timing_seconds: NonNegativeFloat = 4.0
+    timing_seconds: float = Field(4.0, ge=0, allow_inf_nan=False)
     """Seconds in which the report times the models; 0 leaves the times out."""
 
     @model_validator(mode="after")

@@ -62,9 +62,9 @@ def export_int8(
             files[INT8_PIPELINE] = quantize(pipeline, CORE)
     except ExportError as error:
         return _refused(str(error), {})
-    asked = {INT8_MODEL: _core(files[INT8_MODEL], rows, spec, config)}
+    asked = {INT8_MODEL: token_predict(files[INT8_MODEL], rows, spec, config)}
     if pipeline:
-        asked[INT8_PIPELINE] = _pipeline(files[INT8_PIPELINE], table)
+        asked[INT8_PIPELINE] = raw_predict(files[INT8_PIPELINE], table)
     report: dict[str, Any] = {"limits": config.int8_limits.model_dump()}
     reasons = []
     for name, content in files.items():
@@ -88,7 +88,10 @@ def _session(content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
-def _core(content: bytes, rows: Rows, spec: ModelSpec, config: ExportConfig) -> Predict:
+def token_predict(
+    content: bytes, rows: Rows, spec: ModelSpec, config: ExportConfig
+) -> Predict:
+    """Asks a model about rows as token ids and features."""
     session = _session(content)
 
     def predict(index: Integers) -> Any:
@@ -97,7 +100,8 @@ def _core(content: bytes, rows: Rows, spec: ModelSpec, config: ExportConfig) -> 
     return predict
 
 
-def _pipeline(content: bytes, table: pa.Table) -> Predict:
+def raw_predict(content: bytes, table: pa.Table) -> Predict:
+    """Asks a pipeline about rows of a typed table."""
     session = _session(content)
     feed = pipeline_feed(table, session)
 
@@ -110,4 +114,4 @@ def _pipeline(content: bytes, table: pa.Table) -> Predict:
 def raw_probabilities(content: bytes, rows: Sequence[Mapping[str, Any]]) -> Floats:
     """What a pipeline says of plain rows, None a missing number: [rows, classes]."""
     table = pa.Table.from_pylist([dict(row) for row in rows])
-    return np.asarray(_pipeline(content, table)(np.arange(len(rows))))
+    return np.asarray(raw_predict(content, table)(np.arange(len(rows))))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.artifacts import write_json
+from tabweave.artifacts import read_json, write_json
 from tabweave.errors import ExportError, shorten
 from tabweave.export.config import LABEL, OUTPUT, TABLE, ExportConfig
 from tabweave.export.onnx_model import check_onnx_content
@@ -22,10 +22,11 @@ from tabweave.export.pipeline_model import METADATA_KEY, pipeline_model, text_na
 from tabweave.export.preparation import Preparation
 from tabweave.export.preprocessing import check_tokenizers
 from tabweave.export.preprocessing_session import PreprocessingSession
-from tabweave.export.token_gate import TokenReport, proof_key, prove_tokens
+from tabweave.export.token_gate import CODE_POINTS, TokenReport, proof_key, prove_tokens
 
 logger = logging.getLogger(__name__)
 
+PROVEN_EARLIER = f"{CODE_POINTS}, proven earlier"
 MIXED_ROWS = 32
 """Rows of a batch in the comparison, in the order of the file."""
 Probabilities = npt.NDArray[np.float32]
@@ -115,10 +116,14 @@ def _compare_tokens(
     found = prove_tokens(
         session, preparation, table.select(columns), with_code_points=not proven
     )
-    points = found.get("code points")
-    if points is not None and not points.mismatches:
+    points = found.get(CODE_POINTS)
+    if points is None:
+        texts = sum(read_json(path)["texts"] for path in known)
+        return {**found, PROVEN_EARLIER: TokenReport(texts, 0, None)}
+    if not points.mismatches:
+        texts = points.texts // len(known)
         for path, one in zip(known, preparation.fields, strict=True):
-            write_json(path, {"field": one.name, "texts": points.texts})
+            write_json(path, {"field": one.name, "texts": texts})
     return found
 
 

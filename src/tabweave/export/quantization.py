@@ -36,6 +36,14 @@ SMALLEST_WEIGHT = 2**14
 """Values of a matrix that is worth it; smaller ones stay in fp32."""
 TINIEST = np.float32(1e-30)
 """Scale of a token of zeros, times 127: not 0, since it divides."""
+SHARED: dict[str, npt.NDArray[Any] | np.generic] = {
+    "one": np.float32(1),
+    "zero": np.uint8(TOP + 1),
+    "last": np.array([-1]),
+    "tiniest": TINIEST,
+    "share": np.float32(1 / TOP),
+    "nothing": np.float32(0),
+}
 ROWS_PER_CALL, ROWS_ALONE = 32, 256
 
 
@@ -59,8 +67,9 @@ def quantize(content: bytes, prefix: str = "") -> bytes:
         graph.take(node)
     if not graph.changed:
         raise ExportError(
-            f"int8 has nothing to do: no matrix of the model has {SMALLEST_WEIGHT:,} "
-            "values or more. Leave int8 off, or take a model with larger layers."
+            f"int8 has nothing to do: no matrix that the model multiplies with or looks "
+            f"words up in has {SMALLEST_WEIGHT:,} values or more. Leave int8 off, or take "
+            "a model with larger layers."
         )
     graph.write(model)
     return model.SerializeToString()
@@ -80,10 +89,14 @@ class _Int8Graph:
 
     def take(self, node: NodeProto) -> None:
         """Copies a node, or puts its int8 form in its place."""
-        ways = {"MatMul": (self._matmul, 1), "Gather": (self._gather, 0)}
+        ways = {
+            "MatMul": (self._matmul, 1),
+            "Gemm": (self._gemm, 1),
+            "Gather": (self._gather, 0),
+        }
         way, place = ways.get(node.op_type, (None, 0))
         weight = self._large(node.input[place]) if way and not node.domain else None
-        if way is None or weight is None or _axis(node):
+        if way is None or weight is None or not _is_plain(node):
             self.nodes.append(node)
             return
         self.changed = True
@@ -103,20 +116,39 @@ class _Int8Graph:
         return output
 
     def _constant(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
+        """A constant, once; names of different uses begin differently."""
         name = PREFIX + name
         self.made.setdefault(name, np.asarray(value))
         return name
 
+    def _shared(self, name: str) -> str:
+        """A constant that all products share."""
+        return self._constant(f"constant_{name}", SHARED[name])
+
     def _matmul(self, node: NodeProto, weight: Floats) -> None:
-        given, name = str(node.input[0]), str(node.input[1])
+        self._product(node, weight, "columns", str(node.output[0]))
+
+    def _gemm(self, node: NodeProto, weight: Floats) -> None:
         output = str(node.output[0])
+        turned = any(a.name == "transB" and a.i for a in node.attribute)
+        product = f"{PREFIX}{output}_sum" if len(node.input) > 2 else output
+        if turned:
+            self._product(node, weight.T, "rows", product)
+        else:
+            self._product(node, weight, "columns", product)
+        if product != output:
+            self._op("Add", [product, str(node.input[2])], output)
+
+    def _product(self, node: NodeProto, weight: Floats, way: str, output: str) -> None:
+        """Activations times a matrix [in, out]; `way` says how the weight lies."""
+        given, name = str(node.input[0]), f"{way}_{node.input[1]}"
         scale = _scales(weight, axis=0)
         inputs = [
             self._quantized(given),
             self._constant(name, _rounded(weight / scale)),
-            self._constant("one", np.float32(1)),
-            self._constant(f"{name}_scale", scale[0]),
-            self._constant("zero", np.uint8(TOP + 1)),
+            self._shared("one"),
+            self._constant(f"scale_{name}", scale[0]),
+            self._shared("zero"),
         ]
         product = self._op(
             "MatMulIntegerToFloat", inputs, f"{PREFIX}{output}_product", domain=CONTRIB
@@ -128,26 +160,28 @@ class _Int8Graph:
         name = PREFIX + given
         if given in self.scales:
             return name
-        last = self._constant("last", np.array([-1]))
+        last = self._shared("last")
         high = self._op("ReduceMax", [given, last], f"{name}_high", keepdims=1)
         low = self._op("ReduceMin", [given, last], f"{name}_low", keepdims=1)
         below = self._op("Neg", [low], f"{name}_below")
-        tiniest = self._constant("tiniest", TINIEST)
+        tiniest = self._shared("tiniest")
         largest = self._op("Max", [high, below, tiniest], f"{name}_largest")
-        share = self._constant("share", np.float32(1 / TOP))
-        self.scales[given] = self._op("Mul", [largest, share], f"{name}_scale")
-        factor = self._op("Reciprocal", [self.scales[given]], f"{name}_factor")
+        scale = self._op("Mul", [largest, self._shared("share")], f"{name}_plain_scale")
+        # Integers have no NaN: the scale keeps that of a token, which sums to NaN.
+        total = self._op("ReduceSum", [given, last], f"{name}_total", keepdims=1)
+        nothing = self._op("Mul", [total, self._shared("nothing")], f"{name}_nothing")
+        self.scales[given] = self._op("Add", [scale, nothing], f"{name}_scale")
+        factor = self._op("Reciprocal", [scale], f"{name}_factor")
         scaled = self._op("Mul", [given, factor], f"{name}_scaled")
-        one = self._constant("one", np.float32(1))
-        zero = self._constant("zero", np.uint8(TOP + 1))
-        return self._op("QuantizeLinear", [scaled, one, zero], name)
+        inputs = [scaled, self._shared("one"), self._shared("zero")]
+        return self._op("QuantizeLinear", inputs, name)
 
     def _gather(self, node: NodeProto, weight: Floats) -> None:
         name, rows = str(node.input[0]), str(node.input[1])
         output = str(node.output[0])
         inner, scale = PREFIX + output, _scales(weight, axis=1)
-        table = self._constant(name, _rounded(weight / scale))
-        scales = self._constant(f"{name}_scale", scale)
+        table = self._constant(f"table_{name}", _rounded(weight / scale))
+        scales = self._constant(f"scale_table_{name}", scale)
         found = self._op("Gather", [table, rows], f"{inner}_integers", axis=0)
         values = self._op("Cast", [found], f"{inner}_values", to=TensorProto.FLOAT)
         factors = self._op("Gather", [scales, rows], f"{inner}_scales", axis=0)
@@ -169,8 +203,14 @@ class _Int8Graph:
             model.opset_import.append(helper.make_opsetid(CONTRIB, CONTRIB_VERSION))
 
 
-def _axis(node: NodeProto) -> int:
-    return next((a.i for a in node.attribute if a.name == "axis"), 0)
+def _is_plain(node: NodeProto) -> bool:
+    """Whether rows are looked up, and products are neither scaled nor of turned inputs."""
+    plain = {"axis": 0, "transA": 0, "alpha": 1.0, "beta": 1.0}
+    return all(
+        helper.get_attribute_value(one) == plain[one.name]
+        for one in node.attribute
+        if one.name in plain
+    )
 
 
 def _reads(graph: GraphProto) -> Iterator[str]:
@@ -228,11 +268,16 @@ def int8_gate(
     """Judges an int8 model on rows of val.
 
     Args:
-        fp32: Probabilities of the fp32 model [rows, classes].
+        fp32: Probabilities of the fp32 model [rows, classes], one row at least.
         predict: Asks the int8 model about rows of the same table, by number.
         labels: Number of the true class of every row.
         limits: What is allowed.
+
+    Raises:
+        ExportError: There is no row.
     """
+    if not len(labels):
+        raise ExportError("val has no row that an int8 model could be judged by.")
     rows = np.arange(len(labels))
     parts = np.split(rows, range(ROWS_PER_CALL, len(rows), ROWS_PER_CALL))
     int8 = np.concatenate([predict(part) for part in parts])
@@ -249,6 +294,7 @@ def _figures(
     before, after = (mean_auroc(found, labels) for found in (fp32, int8))
     return {
         "rows": len(labels),
+        "classes_without_rows": fp32.shape[1] - len(np.unique(labels)),
         "auroc_fp32": _known(before),
         "auroc_int8": _known(after),
         "auroc_drop": _known(before - after),
@@ -282,11 +328,17 @@ def _judge(figures: dict[str, float | int | None], limits: Int8Limits) -> Int8Ve
         "alone_shift": "a row alone differs from the row in a batch by {:.4f}",
     }
     reasons = []
+    rows = figures["rows"] or 0
+    if rows < limits.min_rows:
+        reasons.append(
+            f"val has {rows} rows, too few to judge it by; export.int8_limits.min_rows "
+            f"asks for {limits.min_rows}"
+        )
     for name, text in said.items():
         found, allowed = figures[name], getattr(limits, name)
         if found is None:
             reasons.append(
-                f"{name} cannot be measured on {figures['rows']} rows of val: they have "
+                f"{name} cannot be measured on {rows} rows of val: they have "
                 "one class only, or a probability is not a number"
             )
         elif found > allowed:

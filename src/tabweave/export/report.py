@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INT8 = (INT8_MODEL, INT8_PIPELINE)
+INT8, RAW = (INT8_MODEL, INT8_PIPELINE), (PIPELINE, INT8_PIPELINE)
 MODELS = ("PyTorch", MODEL, PIPELINE, *INT8)
 SMALLEST = 1e-9
 """Differences below are drawn as this: an axis of powers of ten has no 0."""
@@ -35,10 +35,10 @@ def export_report(
         pipeline: Comparison of pipeline.onnx with the stages before training.
         int8: Verdict on the models of 8-bit integers.
     """
-    tokens = pipeline.get("tokens")
+    tokens = list(pipeline.get("tokens", {}).values())
     return {
-        "mismatches": tokens and sum(one["mismatches"] for one in tokens.values()),
-        "texts": tokens and sum(one["texts"] for one in tokens.values()),
+        "mismatches": sum(one["mismatches"] for one in tokens) if tokens else None,
+        "texts": sum(one["texts"] for one in tokens) if tokens else None,
         "largest_difference": _differences(parity, pipeline, int8),
         "tolerance": parity["tolerance"],
         "refused": {
@@ -102,6 +102,11 @@ def _title(report: Mapping[str, Any]) -> str:
     )
 
 
+def _given(name: str) -> str:
+    """A model and what it is asked about."""
+    return f"{name}\n{'raw rows' if name in RAW else 'token ids'}"
+
+
 def _bars(
     axes: Axes,
     values: Mapping[str, float],
@@ -111,7 +116,8 @@ def _bars(
     """One bar per model with its value behind it; a line goes on to the tail."""
     names = [name for name in MODELS if name in values]
     lengths = [values[name] for name in names]
-    bars = axes.barh(names, lengths, color=[COLOURS[MODELS.index(n)] for n in names])
+    shown = [_given(name) for name in names] if tails else names
+    bars = axes.barh(shown, lengths, color=[COLOURS[MODELS.index(n)] for n in names])
     labels = [form.format(value) for value in lengths]
     if tails is None:
         axes.bar_label(bars, labels, padding=3, fontsize=8)
@@ -153,17 +159,24 @@ def _latency(axes: Axes, report: Mapping[str, Any]) -> None:
         _not_timed(axes)
         return
     _bars(axes, median, "{:,.1f}", tail)
-    axes.set_xlabel("milliseconds")
+    axes.set_xlabel(f"milliseconds, {_calls(report, 'single_calls')} answers each")
 
 
 def _throughput(axes: Axes, report: Mapping[str, Any]) -> None:
-    axes.set_title(f"Batches of {report['batch_rows']} rows", fontsize=10)
+    axes.set_title(f"Batches of {report['batch_rows']} rows at most", fontsize=10)
     rate = _timed(report, "rows_per_second")
     if not rate:
         _not_timed(axes)
         return
     _bars(axes, rate, "{:,.0f}")
-    axes.set_xlabel(f"rows per second, {report['threads']} threads")
+    calls = _calls(report, "batch_calls")
+    axes.set_xlabel(
+        f"rows per second, {report['threads']} threads, {calls} batches each"
+    )
+
+
+def _calls(report: Mapping[str, Any], figure: str) -> int:
+    return int(min(_timed(report, figure).values()))
 
 
 def _not_timed(axes: Axes) -> None:

@@ -13,12 +13,12 @@ import pyarrow as pa
 import torch
 
 from tabweave.batches import Rows
-from tabweave.bundle.contents import INT8_PIPELINE, PIPELINE
 from tabweave.errors import ExportError
 from tabweave.export.config import OUTPUT, ExportConfig
 from tabweave.export.onnx_model import padded_inputs, token_feed
 from tabweave.export.pipeline_gate import pipeline_feed
 from tabweave.export.quantization import Integers
+from tabweave.export.report import RAW
 from tabweave.export.timing import System, measure, onnx_answer
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.registry import WEIGHTS, load_model, save_model
@@ -36,9 +36,10 @@ def measure_models(
 ) -> dict[str, Any]:
     """Bytes of every model, and seconds of its answers about rows of val.
 
-    PyTorch computes padded batches in fp32. Pipelines are asked about raw rows, all others
-    about token ids and features. A batch has rows of
-    like length, as in a scoring.
+    PyTorch computes padded batches in fp32, with the layers of a prediction. Pipelines are
+    asked about raw rows, all others
+    about token ids and features. A batch has rows of like length, as in a scoring. PyTorch
+    is loaded from a folder, all others from bytes in memory.
 
     Args:
         model: What the files were made from.
@@ -90,7 +91,7 @@ def measure_models(
 
 
 def _reads_raw_rows(name: str) -> bool:
-    return name in (PIPELINE, INT8_PIPELINE)
+    return name in RAW
 
 
 def _drawn(rows: Rows) -> tuple[list[Integers], list[Integers]]:

@@ -22,6 +22,7 @@ from tabweave.export.preprocessing_session import FieldTokens, PreprocessingSess
 from tabweave.text import TextField
 
 FUZZED = 2000
+CODE_POINTS = "code points"
 CHARACTERS_TOGETHER = 2**17
 """Characters of a run, that of the longest text counted for each of its rows."""
 ROWS_TOGETHER = 1024
@@ -282,5 +283,5 @@ def prove_tokens(
     }
     if with_code_points:
         points = in_all_columns(preparation, code_point_texts())
-        reports["code points"] = compare_tokens(session, preparation, points)
+        reports[CODE_POINTS] = compare_tokens(session, preparation, points)
     return reports

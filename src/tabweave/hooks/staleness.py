@@ -97,7 +97,8 @@ class StalenessCheck:
 
     def _own_faults(self, name: str, path: Path) -> Iterator[str]:
         if not path.exists():
-            yield f"{path} does not exist"
+            if not getattr(self.catalog.get(name), "may_be_absent", False):
+                yield f"{path} does not exist"
             return
         record = Provenance.read(path)
         if record is None or record.dataset != name:

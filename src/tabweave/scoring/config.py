@@ -27,7 +27,7 @@ class ScoreConfig(Parameters):
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Compute threads; None takes one per core that the process may use."""
     int8: bool = False
-    """Whether pipeline.int8.onnx of the bundle answers; smaller and faster than fp32."""
+    """Whether pipeline.int8.onnx of the bundle answers, instead of pipeline.onnx."""
     batch_rows: PositiveInt = 32
     """Most rows that the model sees at once."""
     batch_bytes: PositiveInt = 2**14
