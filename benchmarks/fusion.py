@@ -111,7 +111,8 @@ def compare(catalog: Any, params: dict[str, Any]) -> dict[str, Any]:
             done[FUSED][0],
             done[other][0],
             labels,
-            positive_index=schema.positive_index,
+            # Otherwise it would be that of one class.
+            positive_index=schema.positive_index if schema.task == "binary" else None,
         )
         result[f"fused_minus_{other}"] = asdict(interval)
     return result
