@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow
-
 FILES = ("model.int8.onnx", "pipeline.int8.onnx")
 ON = "export.int8=true"
 

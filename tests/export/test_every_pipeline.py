@@ -18,8 +18,6 @@ from tabweave.models.registry import build_model, describe_model
 from tabweave.tables import ArrowFile, write_arrow
 from tabweave.training.plan import text_inputs
 
-pytestmark = pytest.mark.slow
-
 FEATURES = ("num:price", "missing:price", "num:age", "cat:shop:no", "cat:plan:yes")
 CHATS = [
     *("hello one two", "", "the quick brown fox " * 9, "don't [CLS] e-mail: a/b $5"),
