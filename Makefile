@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 MINILM := .cache/all-MiniLM-L6-v2
 DATA ?= ../shared/data
 STOPS ?= 50
+# Turns of every arm of a benchmark; the figures are medians over them.
+REPEATS ?= 3
 # Processes of `make test`; each computes in one thread.
 JOBS ?= 2
 WRITTEN := 02_intermediate 04_feature 05_model_input 06_models 07_model_output 08_reporting
@@ -57,7 +59,7 @@ test-data: $(VENV)/.all ## Public datasets and a pretrained encoder, where they 
 	TABWEAVE_DATA=$(DATA) TABWEAVE_MINILM=$(MINILM) $(BIN)/pytest -m "data and not slow"
 
 bench: $(VENV)/.all minilm ## All benchmarks as one table; the machine should be idle
-	$(BIN)/python -m benchmarks.all --encoder $(MINILM) --data $(DATA)/womens_clothing
+	$(BIN)/python -m benchmarks.all --encoder $(MINILM) --data $(DATA)/womens_clothing --repeats $(REPEATS)
 
 viz: $(VENV)/.all ## Lineage, previews and figures in the browser
 	$(BIN)/kedro viz run

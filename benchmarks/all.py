@@ -1,6 +1,6 @@
 """All benchmarks one after the other, as one table with the machine's matmul peak.
 
-    python -m benchmarks.all --encoder <folder> --data <folder> [--quick]
+    python -m benchmarks.all --encoder <folder> --data <folder> [--repeats n] [--quick]
 
 The line of each one goes to the error stream as it comes. When one fails, the others still
 run; the table is followed by the names of those that failed, and the exit status is 1.
@@ -23,9 +23,12 @@ WIDTH = 34
 FUSION = "benchmarks.fusion"
 
 
-def benchmarks(encoder: Path, data: Path, *, quick: bool) -> list[list[Any]]:
+def benchmarks(
+    encoder: Path, data: Path, repeats: int, *, quick: bool
+) -> list[list[Any]]:
     """Module and arguments of every benchmark."""
     reviews = ["--env", "womens_clothing", "--data", data, "--encoder", encoder]
+    turns = [*reviews, "--repeats", repeats]
     few_steps = ["--params", "training.max_steps=20"]
     if quick:
         once = [*reviews, "--repeats", 1]
@@ -42,10 +45,10 @@ def benchmarks(encoder: Path, data: Path, *, quick: bool) -> list[list[Any]]:
     return [
         ["benchmarks.text_growth"],
         ["benchmarks.preprocessing", "--rows", 20_000, "--sample", 500],
-        ["benchmarks.training", *reviews],
-        ["benchmarks.prediction", *reviews],
-        ["benchmarks.scoring", *reviews],
-        ["benchmarks.ranks", *reviews],
+        ["benchmarks.training", *turns],
+        ["benchmarks.prediction", *turns],
+        ["benchmarks.scoring", *turns],
+        ["benchmarks.ranks", *turns],
         [FUSION],
         ["benchmarks.stages", *reviews],
     ]
@@ -130,12 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=3, help="turns of every arm")
     parser.add_argument("--quick", action="store_true", help="a few rows of everything")
     options = parser.parse_args()
     encoder, data = options.encoder.resolve(), options.data.resolve()
     results: dict[str, dict[str, Any]] = {"machine": matmul_peaks()}
     failed: dict[str, Failed] = {}
-    for module, *given in benchmarks(encoder, data, quick=options.quick):
+    chosen = benchmarks(encoder, data, options.repeats, quick=options.quick)
+    for module, *given in chosen:
         name = module.removeprefix("benchmarks.")
         try:
             results[name] = measure(module, given)
