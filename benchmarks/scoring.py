@@ -79,11 +79,15 @@ def _way(
 
 
 def _onnx(folder: Path, name: str, threads: int) -> Callable[[], Callable[[Any], Any]]:
-    from tabweave.export.config import OUTPUT
+    from tabweave.export.config import OUTPUT, ExportConfig
+    from tabweave.export.onnx_model import input_names
     from tabweave.export.timing import onnx_answer
+    from tabweave.models import load_model
 
     content = (folder / f"{name}.onnx").read_bytes()
-    outputs = None if name == "preprocessing" else [OUTPUT]
+    outputs = [OUTPUT]
+    if name == "preprocessing":  # as much of it as the model needs
+        outputs = input_names(load_model(folder / "model").spec, ExportConfig())
     return lambda: onnx_answer(content, outputs, threads)
 
 

@@ -153,7 +153,7 @@ def test_every_dataset_answers(shown):
     others = {"tokenizer", "checkpoints", "tensorboard_train", "tensorboard_eval"}
     others |= {"row_vectors", "token_proofs", "pipeline_onnx", "bundle"}
     others |= {"model_weights", "model_artifacts", "predict_results"}
-    others |= {"impute_dict_pkl", "risk_table_map_pkl"}
+    others |= {"impute_dict_pkl", "risk_table_map_pkl", "int8_model", "int8_pipeline"}
     others |= {"impute_dict.raw", "risk_table_map.raw", "selected_features.raw"}
     assert set(shown) == TABLES | IMAGES | VALUES | others | {"model", "onnx_model"}
     for name, node in shown.items():

@@ -61,6 +61,7 @@ class PipelineRuntime:
         self, bundle: Bundle, threads: int | None = None, *, int8: bool = False
     ) -> None:
         self._name = f"{bundle.folder}/{INT8_PIPELINE if int8 else PIPELINE}"
+        self._options = _without_other_outputs()
         self._session = _session(_content(bundle, int8), threads, self._name)
         self.contract: Contract = read_contract(
             self._session, bundle.schema, self._name
@@ -95,7 +96,7 @@ class PipelineRuntime:
     def _run(self, feed: dict[str, npt.NDArray[Any]]) -> Probabilities:
         rows = len(next(iter(feed.values())))
         try:
-            (found,) = self._session.run([PROBABILITIES], feed)
+            (found,) = self._session.run([PROBABILITIES], feed, self._options)
         except Exception as error:
             # The runtime has no error class of its own that all its errors share.
             raise ArtifactError(
@@ -174,6 +175,15 @@ def _why_no_int8(bundle: Bundle) -> str:
     figures = bundle.manifest.parity.get("int8")
     refused = figures.get("refused") if isinstance(figures, dict) else None
     return f": {refused}" if isinstance(refused, str) else "."
+
+
+def _without_other_outputs() -> Any:
+    """Options of a run that leave out what no wanted output depends on."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 def _session(content: bytes, threads: int | None, name: str) -> Any:
