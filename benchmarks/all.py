@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import Failed, log, run
+from benchmarks.arms import Failed, log, run, turns
 from benchmarks.project import ROOT
 
 WIDTH = 34
@@ -28,7 +28,7 @@ def benchmarks(
 ) -> list[list[Any]]:
     """Module and arguments of every benchmark."""
     reviews = ["--env", "womens_clothing", "--data", data, "--encoder", encoder]
-    turns = [*reviews, "--repeats", repeats]
+    more = [*reviews, "--repeats", repeats]
     few_steps = ["--params", "training.max_steps=20"]
     if quick:
         once = [*reviews, "--repeats", 1]
@@ -45,10 +45,10 @@ def benchmarks(
     return [
         ["benchmarks.text_growth"],
         ["benchmarks.preprocessing", "--rows", 20_000, "--sample", 500],
-        ["benchmarks.training", *turns],
-        ["benchmarks.prediction", *turns],
-        ["benchmarks.scoring", *turns],
-        ["benchmarks.ranks", *turns],
+        ["benchmarks.training", *more],
+        ["benchmarks.prediction", *more],
+        ["benchmarks.scoring", *more],
+        ["benchmarks.ranks", *more],
         [FUSION],
         ["benchmarks.stages", *reviews],
     ]
@@ -133,8 +133,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--repeats", type=int, default=3, help="turns of every arm")
-    parser.add_argument("--quick", action="store_true", help="a few rows of everything")
+    parser.add_argument("--repeats", type=turns, default=3, help="turns of every arm")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few rows of everything, one turn"
+    )
     options = parser.parse_args()
     encoder, data = options.encoder.resolve(), options.data.resolve()
     results: dict[str, dict[str, Any]] = {"machine": matmul_peaks()}

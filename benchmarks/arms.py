@@ -77,13 +77,26 @@ def rounded(figures: dict[str, float], digits: int) -> dict[str, float]:
     return {name: round(value, digits or None) for name, value in figures.items()}
 
 
+def turns(text: str) -> int:
+    """A number of turns, one at least.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of turns; give 1 or more"
+        )
+    return int(text)
+
+
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """The options that every comparison has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--encoder", type=Path, help="folder of a pretrained encoder")
     parser.add_argument("--data", type=Path, help="folder of the splits")
     parser.add_argument("--env", default="womens_clothing", help="names the columns")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=turns, default=3)
     # The process of our own arm.
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     return parser

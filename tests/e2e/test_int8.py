@@ -79,6 +79,21 @@ def test_without_the_option_they_go(exported, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["pipeline.onnx", "model.int8.onnx"])
+@pytest.mark.parametrize("record", ["kept", "gone"])
+def test_a_file_that_was_lost_is_missed(exported, tmp_path, name, record):
+    project = exported.copy(tmp_path / "project")
+    project.data(f"06_models/{name}").unlink()
+    if record == "gone":
+        project.data(f"06_models/{name}.provenance.json").unlink()
+    bundle = project.data("07_model_output/bundle/manifest.json").read_bytes()
+    done = project.run("--pipelines=export", "--nodes=make_bundle", f"--params={ON}")
+    assert done.code != 0
+    assert f"{name} does not exist" in done.text
+    assert "Traceback" not in done.text
+    assert project.data("07_model_output/bundle/manifest.json").read_bytes() == bundle
+
+
 def test_beyond_a_limit_they_are_refused_with_the_figures(exported, tmp_path):
     project = exported.copy(tmp_path / "project")
     strict = "export.int8_limits.min_rows=81"

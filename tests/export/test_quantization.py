@@ -245,6 +245,20 @@ def test_a_gemm_is_a_product_and_a_sum(turned, biased):
     np.testing.assert_allclose(run(content, x=x), expected, rtol=0, atol=1e-3)
 
 
+def test_a_gemm_may_leave_its_sum_out_and_names_do_not_meet():
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axis"], ["y_sum"], keepdims=0),
+        helper.make_node("Gemm", ["y_sum", "w", ""], ["wide"]),
+        helper.make_node("Gemm", ["y_sum", "w", "b"], ["y"]),
+    ]
+    bias = np.ones(WIDE, np.float32)
+    constants = {"w": FIRST, "b": bias, "axis": np.array([1])}
+    x = activations()
+    found = run(quantize(model(nodes, ["x"], "y", constants)), x=x)
+    wanted = slow_product(x.mean(1), FIRST) + bias
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("option", [{"alpha": 0.5}, {"beta": 2.0}, {"transA": 1}])
 def test_a_gemm_with_more_to_do_stays(option):
     nodes = [

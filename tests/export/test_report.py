@@ -26,7 +26,10 @@ NAMES = ("PyTorch", "model.onnx", "pipeline.onnx")
 
 
 def measured(names=NAMES, times=TIMES):
-    models = {name: {"bytes": 10**n, **times} for n, name in enumerate(names, 5)}
+    models = {
+        name: {"bytes": 10**n, "given": "raw rows", **times}
+        for n, name in enumerate(names, 5)
+    }
     return {"models": models, "batch_rows": 32, "threads": 2}
 
 
@@ -82,3 +85,5 @@ def test_the_figure_can_be_drawn_and_names_what_was_measured(case):
     assert all(bar.get_width() > 0 for bar in panels[0].patches)
     timed = "p50_ms" in report["models"]["PyTorch"]
     assert len(panels[2].patches) == (len(sizes) if timed else 0)
+    given = [label.get_text() for label in panels[2].get_yticklabels()]
+    assert not timed or given == [f"{name}\nraw rows" for name in sizes]

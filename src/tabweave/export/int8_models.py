@@ -62,13 +62,14 @@ def export_int8(
             files[INT8_PIPELINE] = quantize(pipeline, CORE)
     except ExportError as error:
         return _refused(str(error), {})
+    for content in files.values():
+        check_onnx_content(content)
     asked = {INT8_MODEL: token_predict(files[INT8_MODEL], rows, spec, config)}
     if pipeline:
         asked[INT8_PIPELINE] = raw_predict(files[INT8_PIPELINE], table)
     report: dict[str, Any] = {"limits": config.int8_limits.model_dump()}
     reasons = []
     for name, content in files.items():
-        check_onnx_content(content)
         verdict = int8_gate(fp32, asked[name], rows.labels, config.int8_limits)
         report[name] = {"bytes": len(content), **verdict.to_json()}
         reasons += [f"{name}: {reason}" for reason in verdict.reasons]

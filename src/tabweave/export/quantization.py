@@ -131,13 +131,14 @@ class _Int8Graph:
     def _gemm(self, node: NodeProto, weight: Floats) -> None:
         output = str(node.output[0])
         turned = any(a.name == "transB" and a.i for a in node.attribute)
-        product = f"{PREFIX}{output}_sum" if len(node.input) > 2 else output
+        bias = str(node.input[2]) if len(node.input) > 2 else ""
+        product = f"{PREFIX}sum_{output}" if bias else output
         if turned:
             self._product(node, weight.T, "rows", product)
         else:
             self._product(node, weight, "columns", product)
-        if product != output:
-            self._op("Add", [product, str(node.input[2])], output)
+        if bias:
+            self._op("Add", [product, bias], output)
 
     def _product(self, node: NodeProto, weight: Floats, way: str, output: str) -> None:
         """Activations times a matrix [in, out]; `way` says how the weight lies."""
@@ -151,13 +152,13 @@ class _Int8Graph:
             self._shared("zero"),
         ]
         product = self._op(
-            "MatMulIntegerToFloat", inputs, f"{PREFIX}{output}_product", domain=CONTRIB
+            "MatMulIntegerToFloat", inputs, f"{PREFIX}product_{output}", domain=CONTRIB
         )
         self._op("Mul", [product, self.scales[given]], output)
 
     def _quantized(self, given: str) -> str:
         """Activations as uint8 around 128; once, however many products read them."""
-        name = PREFIX + given
+        name = f"{PREFIX}quantized_{given}"
         if given in self.scales:
             return name
         last = self._shared("last")
@@ -179,7 +180,7 @@ class _Int8Graph:
     def _gather(self, node: NodeProto, weight: Floats) -> None:
         name, rows = str(node.input[0]), str(node.input[1])
         output = str(node.output[0])
-        inner, scale = PREFIX + output, _scales(weight, axis=1)
+        inner, scale = f"{PREFIX}found_{output}", _scales(weight, axis=1)
         table = self._constant(f"table_{name}", _rounded(weight / scale))
         scales = self._constant(f"scale_table_{name}", scale)
         found = self._op("Gather", [table, rows], f"{inner}_integers", axis=0)

@@ -102,21 +102,20 @@ def _title(report: Mapping[str, Any]) -> str:
     )
 
 
-def _given(name: str) -> str:
-    """A model and what it is asked about."""
-    return f"{name}\n{'raw rows' if name in RAW else 'token ids'}"
-
-
 def _bars(
     axes: Axes,
     values: Mapping[str, float],
     form: str,
     tails: Mapping[str, float] | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> None:
-    """One bar per model with its value behind it; a line goes on to the tail."""
+    """One bar per model with its value behind it; a line goes on to the tail.
+
+    `given` says below a name what the model is asked about.
+    """
     names = [name for name in MODELS if name in values]
     lengths = [values[name] for name in names]
-    shown = [_given(name) for name in names] if tails else names
+    shown = [f"{name}\n{given[name]}" for name in names] if given else names
     bars = axes.barh(shown, lengths, color=[COLOURS[MODELS.index(n)] for n in names])
     labels = [form.format(value) for value in lengths]
     if tails is None:
@@ -158,7 +157,8 @@ def _latency(axes: Axes, report: Mapping[str, Any]) -> None:
     if not median:
         _not_timed(axes)
         return
-    _bars(axes, median, "{:,.1f}", tail)
+    given = {name: one["given"] for name, one in report["models"].items()}
+    _bars(axes, median, "{:,.1f}", tail, given)
     axes.set_xlabel(f"milliseconds, {_calls(report, 'single_calls')} answers each")
 
 

@@ -21,11 +21,11 @@ from tabweave.export.quantization import Integers
 from tabweave.export.report import RAW
 from tabweave.export.timing import System, measure, onnx_answer
 from tabweave.models.classifier import Classifier, PaddedClassifier
+from tabweave.models.config import ModelSpec
 from tabweave.models.registry import WEIGHTS, load_model, save_model
 
 EAGER = "PyTorch"
 BATCH_ROWS, MOST_ROWS = 32, 512
-GIVEN = {True: "raw rows", False: "token ids and features"}
 
 
 def measure_models(
@@ -78,7 +78,7 @@ def measure_models(
     return {
         "models": {
             name: {
-                "given": GIVEN[_reads_raw_rows(name)],
+                "given": _given(name, model.spec),
                 "bytes": size,
                 **(asdict(timings[name]) if name in timings else {}),
             }
@@ -88,6 +88,14 @@ def measure_models(
         "threads": torch.get_num_threads(),
         "seconds": config.timing_seconds,
     }
+
+
+def _given(name: str, spec: ModelSpec) -> str:
+    """What a model is asked about."""
+    if _reads_raw_rows(name):
+        return "raw rows"
+    parts = {"token ids": spec.text, "features": spec.features}
+    return " and ".join(part for part, there in parts.items() if there)
 
 
 def _reads_raw_rows(name: str) -> bool:

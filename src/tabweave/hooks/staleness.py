@@ -97,7 +97,9 @@ class StalenessCheck:
 
     def _own_faults(self, name: str, path: Path) -> Iterator[str]:
         if not path.exists():
-            if not getattr(self.catalog.get(name), "may_be_absent", False):
+            optional = getattr(self.catalog.get(name), "may_be_absent", False)
+            # What was written and is gone has left its record.
+            if not optional or Provenance.path_for(path).exists():
                 yield f"{path} does not exist"
             return
         record = Provenance.read(path)

@@ -8,6 +8,7 @@ from typing import Any
 from tabweave.bundle import BundleParts, Sample, raw_sample
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.cells import CellRules
+from tabweave.errors import ArtifactError
 from tabweave.export.config import ExportConfig
 from tabweave.schema import DataConfig, DataSchema
 from tabweave.tables import ArrowFile, RawTable, TableFile
@@ -102,6 +103,10 @@ def make_bundle(
     data: DataConfig,
 ) -> BundleParts:
     """The folder that is deployed: models, fitted parts, a sample with answers."""
+    _check_there(pipeline_onnx, pipeline_report, PIPELINE)
+    _check_there(int8_model, int8_report, INT8_MODEL)
+    if pipeline_onnx:
+        _check_there(int8_pipeline, int8_report, INT8_PIPELINE)
     every, rules = DataSchema(**schema), CellRules.of(data)
     rows = raw_sample(test, select_columns(every, selected).kinds, rules)
     reports = {MODEL: parity_report, PIPELINE: pipeline_report, "int8": int8_report}
@@ -122,6 +127,14 @@ def make_bundle(
         export_report=reports,
         sample=Sample.of(rows, every.classes, *answers),
     )
+
+
+def _check_there(content: bytes, report: dict[str, Any], name: str) -> None:
+    """Refuses a file that is gone although its report says that it was accepted."""
+    if not content and report["refused"] is None:
+        raise ArtifactError(
+            f"{name} does not exist, though it was written. Re-run the export stage."
+        )
 
 
 def _answers(
