@@ -50,7 +50,7 @@ class Project:
         """Nothing is fetched, and one thread makes bytes comparable."""
         return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
-    def python(self, *arguments, timeout=300):
+    def python(self, *arguments, timeout=900):
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.path,
