@@ -8,21 +8,21 @@ import pytest
 
 pytestmark = pytest.mark.data
 
-TRAIN_ROWS = 1280
+ROWS = {"train": 1280, "val": 1000}
 
 
 @pytest.fixture(scope="module")
 def reviews(make_project, tmp_path_factory, public_data, minilm):
-    """A finished run on a sample of train and all of val and test."""
+    """A finished run on samples of train and val and on all of test."""
     source = public_data("womens_clothing")
     folder = tmp_path_factory.mktemp("reviews")
     project = make_project(folder / "project")
     data = folder / "data"
     data.mkdir()
-    train = pd.read_parquet(source / "train.parquet")
-    train.sample(TRAIN_ROWS, random_state=0).to_parquet(data / "train.parquet")
-    for split in ("val", "test"):
-        shutil.copy(source / f"{split}.parquet", data)
+    for split, rows in ROWS.items():
+        table = pd.read_parquet(source / f"{split}.parquet")
+        table.sample(rows, random_state=0).to_parquet(data / f"{split}.parquet")
+    shutil.copy(source / "test.parquet", data)
     settings = (
         f"data_dir={data},text.encoder={minilm},training.max_epochs=1,"
         "training.val_check_interval=1.0,training.threads=2,evaluation.bootstrap_samples=50"
