@@ -120,7 +120,7 @@ def _in_turn(
 def onnx_answer(
     content: bytes, outputs: Sequence[str] | None, threads: int = 0
 ) -> Answer[Mapping[str, Any]]:
-    """A session on the CPU as something that answers, set up as a scoring sets it up.
+    """A session on the CPU as something that answers: named inputs -> outputs.
 
     Args:
         content: The ONNX file.
@@ -131,8 +131,9 @@ def onnx_answer(
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait by spinning would slow the system whose turn is next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that wait by spinning would slow the system whose turn is next; while an
+    # answer is computed they may.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(
         content, options, providers=["CPUExecutionProvider"]
     )
