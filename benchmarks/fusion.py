@@ -82,6 +82,7 @@ def predict_test(
         fields = [field.name for field in trained.model.spec.text]
         rows = Rows(tokens["test"], features["test"], fields)
         probabilities = predict_probabilities(trained.model, rows)
+        # A copy: the file that the labels are mapped from goes with the folder.
         return probabilities, np.array(rows.labels), trained.history["seconds"]
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from pydantic import (
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tabweave.schema import Parameters
 

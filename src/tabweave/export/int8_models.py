@@ -14,8 +14,8 @@ from tabweave.batches import Rows
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE
 from tabweave.errors import ExportError
 from tabweave.export.config import OUTPUT, ExportConfig
-from tabweave.export.onnx_model import check_onnx_content, token_feed
-from tabweave.export.pipeline_gate import pipeline_feed
+from tabweave.export.onnx_model import check_onnx_content, open_session, token_feed
+from tabweave.export.pipeline_gate import pipeline_feed, taken
 from tabweave.export.pipeline_model import CORE
 from tabweave.export.quantization import Floats, Integers, Predict, int8_gate, quantize
 from tabweave.models.config import ModelSpec
@@ -83,17 +83,11 @@ def _refused(reason: str, report: dict[str, Any]) -> Int8Export:
     return Int8Export(report={"refused": reason, **report})
 
 
-def _session(content: bytes) -> Any:
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-
 def token_predict(
     content: bytes, rows: Rows, spec: ModelSpec, config: ExportConfig
 ) -> Predict:
     """Asks a model about rows as token ids and features."""
-    session = _session(content)
+    session = open_session(content)
 
     def predict(index: Integers) -> Any:
         return session.run([OUTPUT], token_feed(rows, index, spec, config))[0]
@@ -103,11 +97,11 @@ def token_predict(
 
 def raw_predict(content: bytes, table: pa.Table) -> Predict:
     """Asks a pipeline about rows of a typed table."""
-    session = _session(content)
+    session = open_session(content)
     feed = pipeline_feed(table, session)
 
     def predict(index: Integers) -> Any:
-        return session.run([OUTPUT], {n: v[index] for n, v in feed.items()})[0]
+        return session.run([OUTPUT], taken(feed, index))[0]
 
     return predict
 

@@ -184,6 +184,13 @@ def check_onnx_file(path: Path) -> None:
         )
 
 
+def open_session(content: bytes) -> Any:
+    """A session on the CPU, to compare with."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
 def check_onnx_content(content: bytes) -> None:
     """The same for a file that is not on the disk yet.
 
@@ -230,9 +237,7 @@ def compare_with_pytorch(
     Raises:
         ExportError: A difference is larger than the tolerance, or not finite.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     names = [node.name for node in session.get_inputs()]
     expected_names = input_names(model.spec, config)
     if names != expected_names:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tabweave.artifacts import read_json, write_json
 from tabweave.errors import ExportError, shorten
 from tabweave.export.config import LABEL, OUTPUT, TABLE, ExportConfig
-from tabweave.export.onnx_model import check_onnx_content
+from tabweave.export.onnx_model import check_onnx_content, open_session
 from tabweave.export.pipeline_model import METADATA_KEY, pipeline_model, text_names
 from tabweave.export.preparation import Preparation
 from tabweave.export.preprocessing import check_tokenizers
@@ -150,6 +150,11 @@ def pipeline_feed(table: pa.Table, session: Any) -> dict[str, Any]:
     return feed
 
 
+def taken(feed: Mapping[str, Any], rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Some rows of the inputs of a pipeline."""
+    return {name: values[rows] for name, values in feed.items()}
+
+
 def _metadata(session: Any) -> Any:
     return json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
 
@@ -165,17 +170,14 @@ def compare_probabilities(
         expected: Shape [rows, classes]: what PyTorch gives these rows.
         single: Rows that are also asked one by one, evenly spread over the split.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     feed = pipeline_feed(table, session)
     classes = np.array(_metadata(session)["classes"], object)
 
     def largest(parts: list[npt.NDArray[np.int64]]) -> float:
         worst = 0.0
         for part in parts:
-            some: Mapping[str, Any] = {name: v[part] for name, v in feed.items()}
-            found, label = session.run([OUTPUT, LABEL], some)
+            found, label = session.run([OUTPUT, LABEL], taken(feed, part))
             if (classes[found.argmax(axis=1)] != label).any():
                 raise ExportError(
                     "pipeline.onnx gives a label that is not its most probable class, in "

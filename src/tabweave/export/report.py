@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INT8, RAW = (INT8_MODEL, INT8_PIPELINE), (PIPELINE, INT8_PIPELINE)
-MODELS = ("PyTorch", MODEL, PIPELINE, *INT8)
+EAGER = "PyTorch"
+MODELS = (EAGER, MODEL, PIPELINE, *INT8)
 SMALLEST = 1e-9
 """Differences below are drawn as this: an axis of powers of ten has no 0."""
 
@@ -90,11 +91,8 @@ def export_figure(report: Mapping[str, Any]) -> Figure:
 
 
 def _title(report: Mapping[str, Any]) -> str:
-    refused = [
-        name for name, why in report["refused"].items() if why and name != "int8"
-    ]
-    if refused:
-        return f"Export without {refused[0]}, see export_report.json"
+    if report["refused"][PIPELINE]:
+        return f"Export without {PIPELINE}, see export_report.json"
     if report["mismatches"] is None:
         return "Export of a model without text"
     return (

@@ -15,16 +15,15 @@ import torch
 from tabweave.batches import Rows
 from tabweave.errors import ExportError
 from tabweave.export.config import OUTPUT, ExportConfig
-from tabweave.export.onnx_model import padded_inputs, token_feed
-from tabweave.export.pipeline_gate import pipeline_feed
+from tabweave.export.onnx_model import open_session, padded_inputs, token_feed
+from tabweave.export.pipeline_gate import pipeline_feed, taken
 from tabweave.export.quantization import Integers
-from tabweave.export.report import RAW
+from tabweave.export.report import EAGER, RAW
 from tabweave.export.timing import System, measure, onnx_answer
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.config import ModelSpec
 from tabweave.models.registry import WEIGHTS, load_model, save_model
 
-EAGER = "PyTorch"
 BATCH_ROWS, MOST_ROWS = 32, 512
 
 
@@ -37,9 +36,8 @@ def measure_models(
     """Bytes of every model, and seconds of its answers about rows of val.
 
     PyTorch computes padded batches in fp32, with the layers of a prediction. Pipelines are
-    asked about raw rows, all others
-    about token ids and features. A batch has rows of like length, as in a scoring. PyTorch
-    is loaded from a folder, all others from bytes in memory.
+    asked about raw rows, all others about token ids and features. A batch has rows of like
+    length, as in a scoring. PyTorch is loaded from a folder, all others from bytes.
 
     Args:
         model: What the files were made from.
@@ -154,8 +152,5 @@ def _tokens(
 def _raw(
     content: bytes, table: pa.Table
 ) -> Callable[[Integers], dict[str, np.ndarray]]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    feed = pipeline_feed(table, session)
-    return lambda index: {name: values[index] for name, values in feed.items()}
+    feed = pipeline_feed(table, open_session(content))
+    return lambda index: taken(feed, index)
