@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.measuring import private_mib
 from tabweave.batches import Rows
-from tabweave.sampling import ShuffledBatches
+from tabweave.sampling import RankBatches, ShuffledBatches
 from tabweave.tables import ArrowFile
 
 BATCH, BATCHES = 256, 3_000
@@ -28,8 +29,8 @@ def main() -> None:
     if folder is not None:
         tokens = ArrowFile(folder / "train_tokens.arrow")
         rows = Rows(tokens, ArrowFile(folder / "train_features.arrow"), ["text"])
-        order = ShuffledBatches(len(rows), BATCH, seed=0)
-        for _, index in zip(range(BATCHES), order, strict=False):
+        order = RankBatches(ShuffledBatches(len(rows), BATCH, seed=0))
+        for index in islice(order, BATCHES):
             rows.__getitems__(index)
     gc.collect()
     print(json.dumps(private_mib()))

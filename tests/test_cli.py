@@ -164,6 +164,17 @@ def test_init_needs_its_options(project):
     assert "--label" in done.output
 
 
+def test_train_needs_no_params(tmp_path, monkeypatch):
+    """In the form that docs/specification.md shows; `run` has the option's default."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "h.json").write_text('{"model_class": "bert"}')
+    shown = "train --hyperparameters h.json --data d --model-dir m --output-dir o"
+    done = CliRunner().invoke(cli, f"{shown} --checkpoint-dir c".split())
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert "id_name is missing" in done.output
+
+
 def test_outside_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(click.ClickException, match="not inside a tabweave project"):

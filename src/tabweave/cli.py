@@ -151,8 +151,8 @@ def init(
     click.echo(f"Read it, then run: kedro run --env={name}")
 
 
-# `--params` is read as `kedro run` reads it.
-_kedro_params = next(p.callback for p in kedro_run.params if p.name == "params")
+# `--params` is read as `kedro run` reads it; left out it is "", which Kedro's reader needs.
+_kedro_params = next(p for p in kedro_run.params if p.name == "params")
 
 
 @cli.command()
@@ -162,7 +162,12 @@ _kedro_params = next(p.callback for p in kedro_run.params if p.name == "params")
 @click.option("--output-dir", required=True, help="Folder for predictions and reports.")
 @click.option("--checkpoint-dir", required=True, help="Folder for checkpoints.")
 @click.option("--artifacts", help="Folder of impute_dict and risk_table_map to take.")
-@click.option("--params", callback=_kedro_params, help="Win over the hyperparameters.")
+@click.option(
+    "--params",
+    default=_kedro_params.default,
+    callback=_kedro_params.callback,
+    help="Win over the hyperparameters.",
+)
 def train(
     hyperparameters: str,
     data: str,
