@@ -20,17 +20,19 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("delimited")
 
 
-def rows_of(path, delimiter=",", columns=None):
-    header = read_header(path, delimiter)
-    batches = list(read_cells(path, delimiter, columns or header))
+def rows_of(path, delimiter=",", columns=None, quoting="standard"):
+    header = read_header(path, delimiter, quoting)
+    batches = list(
+        read_cells(path, delimiter, columns or header, pa.string(), quoting)
+    )
     assert all(set(b.schema.types) == {pa.string()} for b in batches)
     return [row for b in batches for row in zip(*b.to_pydict().values(), strict=True)]
 
 
-def rows_from(content, folder, delimiter=",", columns=None):
+def rows_from(content, folder, delimiter=",", columns=None, quoting="standard"):
     path = folder / "x.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return rows_of(path, delimiter, columns)
+    return rows_of(path, delimiter, columns, quoting)
 
 
 def refusal(content, folder, delimiter=","):

@@ -1,4 +1,4 @@
-"""Reads CSV and TSV: every cell the text that was written, or a refusal that says where.
+"""CSV and TSV: every cell the text that was written, or a refusal that says where.
 
 Nothing is guessed: no types, no missing values, no encoding. Row 1 is the first row below
 the header, in every message.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
-import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from tabweave.errors import SchemaError, shorten
+from tabweave.quotes import check_quotes
+from tabweave.schema import Quoting
 
 NOT_UTF8 = (
     "the cell is not UTF-8. Save the table as text in UTF-8, or let the load stage "
@@ -24,6 +27,12 @@ NOT_UTF8 = (
 )
 BLOCK_BYTES = 16 << 20
 STRING = pa.string()
+BOM = "\ufeff"
+_FOR_CSV: dict[Quoting | None, Any] = {
+    None: csv.QUOTE_MINIMAL,
+    "standard": csv.QUOTE_MINIMAL,
+    "none": csv.QUOTE_NONE,
+}
 # First bytes of files that are often given the ending of a text table by mistake.
 NOT_TEXT = {
     b"\xff\xfe": "UTF-16",
@@ -34,7 +43,9 @@ NOT_TEXT = {
 }
 
 
-def read_header(path: Path, delimiter: str) -> list[str]:
+def read_header(
+    path: Path, delimiter: str, quoting: Quoting | None = None
+) -> list[str]:
     """The column names as written, in the order of the file.
 
     Raises:
@@ -44,7 +55,8 @@ def read_header(path: Path, delimiter: str) -> list[str]:
         with open(
             path, encoding="utf-8-sig", errors="surrogateescape", newline=""
         ) as file:
-            header = next(csv.reader(file, delimiter=delimiter), None)
+            reader = csv.reader(file, delimiter=delimiter, quoting=_FOR_CSV[quoting])
+            header = next(reader, None)
     except csv.Error as error:
         raise SchemaError(f"{path}: the header cannot be read ({error}).") from error
     if header is None:
@@ -81,19 +93,35 @@ class _Blocks(io.FileIO):
 
 
 def read_cells(
-    path: Path, delimiter: str, columns: Sequence[str], kind: pa.DataType = STRING
+    path: Path,
+    delimiter: str,
+    columns: Sequence[str],
+    kind: pa.DataType = STRING,
+    quoting: Quoting | None = None,
+    doubts: list[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of the named columns, in file order; every cell is a string.
 
     Blank lines are no rows. An empty cell is the empty string. With `kind` binary, the
     cells are the bytes that were written, whether they are UTF-8 or not.
 
+    Args:
+        path: The file.
+        delimiter: What stands between two cells.
+        columns: Names in the header.
+        kind: Type of the cells: string or binary.
+        quoting: None, where a quote is a character like any other; standard, where cells
+            may be in quotes; not said, where they may be unless both would do.
+        doubts: Where sentences of warning are added.
+
     Raises:
         SchemaError: A row does not fit the header, a quote is not closed, a cell is not
-            UTF-8, or a row is longer than a block.
+            UTF-8, a row is longer than a block, or the file reads in two ways.
     """
-    header = read_header(path, delimiter)
-    _check_quotes(path, delimiter)
+    header = read_header(path, delimiter, quoting)
+    if quoting != "none":
+        found = check_quotes(path, delimiter, len(header), quoting, BLOCK_BYTES)
+        (doubts if doubts is not None else []).extend(found)
     misfits: list[pa_csv.InvalidRow] = []
     try:
         with (
@@ -105,7 +133,8 @@ def read_cells(
                 ),
                 parse_options=pa_csv.ParseOptions(
                     delimiter=delimiter,
-                    newlines_in_values=True,
+                    quote_char=False if quoting == "none" else '"',
+                    newlines_in_values=quoting != "none",
                     invalid_row_handler=lambda row: _noted(row, misfits),
                 ),
                 convert_options=pa_csv.ConvertOptions(
@@ -128,27 +157,65 @@ def _noted(row: pa_csv.InvalidRow, misfits: list[pa_csv.InvalidRow]) -> str:
     return "error"
 
 
-def _check_quotes(path: Path, delimiter: str) -> None:
-    """Refuses quotes that would join rows or lose characters.
+def write_cells(
+    file: BinaryIO,
+    delimiter: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    quoting: Quoting | None = None,
+) -> None:
+    """Writes batches so that `read_cells` reads them back with the same quoting.
 
-    A cell that begins with a quote runs to the closing one, over line ends too: one
-    forgotten quote would silently swallow all rows up to the next.
+    Raises:
+        SchemaError: Without quotes, a cell or a name holds a delimiter or a line end.
     """
-    start = rf'(?:(?<![^{delimiter}\r\n])|(?<=\A\xef\xbb\xbf))"'
-    whole = rf'{start}[^"]*(?:""[^"]*)*"(?=[{delimiter}\r\n]|\Z)'
-    cells = re.compile(rf"{whole}|(?P<wrong>{start})".encode())
-    with (
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
-        for cell in cells.finditer(content):
-            if cell.lastgroup == "wrong":
-                line = content[: cell.start()].count(b"\n") + 1
-                raise SchemaError(
-                    f"{path}: the cell that begins with a quote in line {line} has no "
-                    "closing quote, or has text after it. Put the whole cell in quotes "
-                    'and write each quote inside it as "", or save the file as Parquet.'
-                )
+    if quoting != "none":
+        options = pa_csv.WriteOptions(delimiter=delimiter)
+        with pa_csv.CSVWriter(file, schema, write_options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return
+    problem = unwritable(schema.names, delimiter)
+    if problem:
+        raise SchemaError(f"The header cannot be written without quotes: {problem}.")
+    header = delimiter.join(schema.names)
+    # A mark in front of such a name is taken for that of the file and dropped.
+    file.write((BOM if header.startswith(BOM) else "").encode())
+    file.write(f"{header}\n".encode())
+    row = 0
+    for batch in batches:
+        file.write(_lines_of(batch, delimiter, row))
+        row += batch.num_rows
+
+
+def _lines_of(batch: pa.RecordBatch, delimiter: str, row: int) -> bytes:
+    """The rows of a batch without quotes; `row` rows were before them."""
+    cells = [pc.fill_null(column.cast(STRING), "") for column in batch.columns]
+    for name, column in zip(batch.schema.names, cells, strict=True):
+        wrong = pc.match_substring_regex(column, f"[{delimiter}\r\n]")
+        alone = pc.equal(column, "") if len(cells) == 1 else False
+        at = pc.index(pc.or_(wrong, alone), True).as_py()
+        if at >= 0:
+            raise SchemaError(
+                f"Column {shorten(name)} has in row {row + at + 1} the cell "
+                f"{shorten(column[at].as_py())}, which cannot be written without quotes: "
+                f"{unwritable([column[at].as_py()], delimiter)}."
+            )
+    lines = pc.binary_join_element_wise(*cells, delimiter)
+    return b"".join(pc.binary_join_element_wise(lines, "", "\n").cast(pa.binary()).to_pylist())
+
+
+def unwritable(cells: Sequence[str], delimiter: str) -> str:
+    """Why cells cannot make a line without quotes, or "".
+
+    Example:
+        >>> unwritable(["a", 'say "b"'], ","), unwritable(["a,b"], ",")
+        ('', "'a,b' holds a delimiter or a line end")
+    """
+    for cell in cells:
+        if re.search(rf"[{delimiter}\r\n]", cell):
+            return f"{shorten(cell)} holds a delimiter or a line end"
+    return "" if any(cells) or len(cells) > 1 else "the line would be blank"
 
 
 def _fault(

@@ -11,13 +11,14 @@ from typing import Any
 
 from tabweave import __version__
 from tabweave.artifacts import content_hash
+from tabweave.file_state import FileState
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile
 from tabweave.scoring.parts import claimed_paths, opened_parts
 from tabweave.scoring.paths import ScoringPaths
 from tabweave.scoring.runtime import BatchSize, available_threads
 from tabweave.scoring.scorer import Scorer
-from tabweave.scoring.work import REJECT_COLUMNS, FileState, Work
+from tabweave.scoring.work import REJECT_COLUMNS, Work
 from tabweave.tables import RawTable, write_rows
 
 logger = logging.getLogger(__name__)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError
+from tabweave.file_state import FileState
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, ReadBatch
 from tabweave.scoring.parts import Parts
@@ -21,21 +20,6 @@ from tabweave.scoring.scorer import Scorer
 from tabweave.scoring.windows import windows_of
 
 REJECT_COLUMNS = ("reject_row", "reject_reason")
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What tells a file from what it was before."""
-
-    inode: int
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> FileState:
-        """The state of a file now."""
-        found = os.stat(path)
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True)
