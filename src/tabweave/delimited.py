@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from tabweave.errors import SchemaError, shorten
-from tabweave.quotes import check_quotes
+from tabweave.quotes import Dialect, check_quotes
 from tabweave.schema import Quoting
 
 NOT_UTF8 = (
@@ -43,9 +43,7 @@ NOT_TEXT = {
 }
 
 
-def read_header(
-    path: Path, delimiter: str, quoting: Quoting | None = None
-) -> list[str]:
+def read_header(path: Path, dialect: Dialect) -> list[str]:
     """The column names as written, in the order of the file.
 
     Raises:
@@ -55,7 +53,9 @@ def read_header(
         with open(
             path, encoding="utf-8-sig", errors="surrogateescape", newline=""
         ) as file:
-            reader = csv.reader(file, delimiter=delimiter, quoting=_FOR_CSV[quoting])
+            reader = csv.reader(
+                file, delimiter=dialect.delimiter, quoting=_FOR_CSV[dialect.quoting]
+            )
             header = next(reader, None)
     except csv.Error as error:
         raise SchemaError(f"{path}: the header cannot be read ({error}).") from error
@@ -94,10 +94,9 @@ class _Blocks(io.FileIO):
 
 def read_cells(
     path: Path,
-    delimiter: str,
+    dialect: Dialect,
     columns: Sequence[str],
     kind: pa.DataType = STRING,
-    quoting: Quoting | None = None,
     doubts: list[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of the named columns, in file order; every cell is a string.
@@ -107,20 +106,19 @@ def read_cells(
 
     Args:
         path: The file.
-        delimiter: What stands between two cells.
+        dialect: Delimiter and quoting.
         columns: Names in the header.
         kind: Type of the cells: string or binary.
-        quoting: None, where a quote is a character like any other; standard, where cells
-            may be in quotes; not said, where they may be unless both would do.
         doubts: Where sentences of warning are added.
 
     Raises:
         SchemaError: A row does not fit the header, a quote is not closed, a cell is not
             UTF-8, a row is longer than a block, or the file reads in two ways.
     """
-    header = read_header(path, delimiter, quoting)
-    if quoting != "none":
-        found = check_quotes(path, delimiter, len(header), quoting, BLOCK_BYTES)
+    header = read_header(path, dialect)
+    quoted = dialect.quoting != "none"
+    if quoted:
+        found = check_quotes(path, dialect, len(header), BLOCK_BYTES)
         (doubts if doubts is not None else []).extend(found)
     misfits: list[pa_csv.InvalidRow] = []
     try:
@@ -132,9 +130,9 @@ def read_cells(
                     block_size=BLOCK_BYTES, use_threads=False
                 ),
                 parse_options=pa_csv.ParseOptions(
-                    delimiter=delimiter,
-                    quote_char=False if quoting == "none" else '"',
-                    newlines_in_values=quoting != "none",
+                    delimiter=dialect.delimiter,
+                    quote_char='"' if quoted else False,
+                    newlines_in_values=quoted,
                     invalid_row_handler=lambda row: _noted(row, misfits),
                 ),
                 convert_options=pa_csv.ConvertOptions(
@@ -159,17 +157,17 @@ def _noted(row: pa_csv.InvalidRow, misfits: list[pa_csv.InvalidRow]) -> str:
 
 def write_cells(
     file: BinaryIO,
-    delimiter: str,
+    dialect: Dialect,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    quoting: Quoting | None = None,
 ) -> None:
-    """Writes batches so that `read_cells` reads them back with the same quoting.
+    """Writes batches so that `read_cells` reads them back with the same dialect.
 
     Raises:
         SchemaError: Without quotes, a cell or a name holds a delimiter or a line end.
     """
-    if quoting != "none":
+    delimiter = dialect.delimiter
+    if dialect.quoting != "none":
         options = pa_csv.WriteOptions(delimiter=delimiter)
         with pa_csv.CSVWriter(file, schema, write_options=options) as writer:
             for batch in batches:
@@ -201,8 +199,8 @@ def _lines_of(batch: pa.RecordBatch, delimiter: str, row: int) -> bytes:
                 f"{shorten(column[at].as_py())}, which cannot be written without quotes: "
                 f"{unwritable([column[at].as_py()], delimiter)}."
             )
-    lines = pc.binary_join_element_wise(*cells, delimiter)
-    return b"".join(pc.binary_join_element_wise(lines, "", "\n").cast(pa.binary()).to_pylist())
+    lines = pc.binary_join_element_wise(*cells, delimiter).to_pylist()
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def unwritable(cells: Sequence[str], delimiter: str) -> str:

@@ -27,20 +27,32 @@ SWITCH = (
 )
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How cells stand in a line.
+
+    Attributes:
+        delimiter: What stands between two cells.
+        quoting: None, where a quote is a character like any other ("none"); where cells
+            may be in quotes ("standard"); or the latter unless both would do (None).
+    """
+
+    delimiter: str
+    quoting: Quoting | None = None
+
+
 class AmbiguousQuotesError(SchemaError):
     """A file fits its header both with quotes and without, with other rows."""
 
 
-def check_quotes(
-    path: Path, delimiter: str, fields: int, quoting: Quoting | None, block: int
-) -> list[str]:
+def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[str]:
     """Looks through a file that is read with quotes, block by block.
 
     Args:
         path: The file.
-        delimiter: What stands between two cells.
+        dialect: Of quoting None or standard; where the user has said standard, the
+            file may fit its header both ways.
         fields: Names in the header.
-        quoting: Standard, where the user has said so: then both readings may fit.
         block: Bytes to look at together; a row is at most as long.
 
     Returns:
@@ -51,11 +63,12 @@ def check_quotes(
         AmbiguousQuotesError: Without quotes every line fits the header, too, and there
             are more rows.
     """
+    delimiter = dialect.delimiter
     scan = _Scan(path, delimiter, fields, block)
     with open(path, "rb") as file:
         scan.read(file)
-    joins = scan.joined > 0 and quoting is None
-    if joins and _all_lines_fit(path, delimiter, fields, block):
+    in_doubt = scan.joined > 0 and dialect.quoting is None
+    if in_doubt and _all_lines_fit(path, delimiter, fields, block):
         raise AmbiguousQuotesError(scan.ambiguous())
     return scan.doubts()
 

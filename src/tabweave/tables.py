@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,6 +27,7 @@ from tabweave.errors import (
 )
 from tabweave.file_state import FileState, while_unchanged
 from tabweave.parquet import WRITTEN, open_parquet, parquet_batches, read_parquet
+from tabweave.quotes import Dialect
 from tabweave.schema import InvalidUtf8, Quoting
 from tabweave.utf8 import first_invalid, is_utf8, repaired
 
@@ -134,7 +135,7 @@ class RawTable:
     split: str
     invalid_utf8: InvalidUtf8 = "refuse"
     quoting: Quoting | None = None
-    state: FileState | None = None
+    state: FileState | None = field(default=None, compare=False, repr=False)
 
     @property
     def format(self) -> TableFormat:
@@ -146,9 +147,22 @@ class RawTable:
             )
         return found
 
+    @property
+    def _dialect(self) -> Dialect:
+        return Dialect(DELIMITERS[self.format], self.quoting)
+
     def pinned(self) -> RawTable:
         """The same file, which must stay as it is now in all readings to come."""
         return replace(self, state=self.state or FileState.of(self.path))
+
+    def check_unchanged(self) -> None:
+        """Refuses a pinned file that is not what it was.
+
+        Raises:
+            ArtifactError: Something has written to the file, replaced or removed it.
+        """
+        if self.state is not None:
+            self.state.check(self.path)
 
     def schema(self) -> pa.Schema:
         """Columns and types of the file; in a CSV every cell is a string.
@@ -159,7 +173,7 @@ class RawTable:
         if self.format == "parquet":
             with open_parquet(self.path, SchemaError) as file:
                 return file.schema_arrow
-        names = read_header(self.path, DELIMITERS[self.format], self.quoting)
+        names = read_header(self.path, self._dialect)
         return pa.schema([(name, pa.string()) for name in names])
 
     def columns(self) -> list[str]:
@@ -218,10 +232,7 @@ class RawTable:
         if self.format == "parquet":
             batches = parquet_batches(self.path, names, ROWS_PER_BATCH, SchemaError)
         else:
-            delimiter = DELIMITERS[self.format]
-            batches = read_cells(
-                self.path, delimiter, names, kind, self.quoting, doubts
-            )
+            batches = read_cells(self.path, self._dialect, names, kind, doubts)
         return while_unchanged(self.path, state, batches)
 
     def _checked(
@@ -376,4 +387,4 @@ def write_rows(
                     writer.write_batch(batch)
         else:
             with open(part, "wb") as file:
-                write_cells(file, DELIMITERS[kind], schema, batches, quoting)
+                write_cells(file, Dialect(DELIMITERS[kind], quoting), schema, batches)
