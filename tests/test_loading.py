@@ -99,7 +99,7 @@ def test_the_format_and_the_column_order_do_not_matter(tmp_path_factory, cells, 
         for columns in (list(NAMES), order):
             source = raw(folder, "train", table.select(columns), kind)
             result = load_splits({"train": source}, CONFIG)
-            found = (result.tables["train"], result.schema, result.notes)
+            found = (result.tables["train"], result.schema)
             expected = expected or found
             assert found == expected
     assert expected[0]["note"].to_pylist() == list(notes)

@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,7 @@ NOT_UTF8 = (
 )
 BLOCK_BYTES = 16 << 20
 STRING = pa.string()
+SHOWN = 3
 BOM = "\ufeff"
 _FOR_CSV: dict[Quoting | None, Any] = {
     None: csv.QUOTE_MINIMAL,
@@ -120,7 +122,7 @@ def read_cells(
     if quoted:
         found = check_quotes(path, dialect, len(header), BLOCK_BYTES)
         (doubts if doubts is not None else []).extend(found)
-    misfits: list[pa_csv.InvalidRow] = []
+    misfits = _Misfits()
     try:
         with (
             _Blocks(path) as file,
@@ -133,7 +135,7 @@ def read_cells(
                     delimiter=dialect.delimiter,
                     quote_char='"' if quoted else False,
                     newlines_in_values=quoted,
-                    invalid_row_handler=lambda row: _noted(row, misfits),
+                    invalid_row_handler=misfits.note,
                 ),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(header, kind),
@@ -142,17 +144,42 @@ def read_cells(
                 ),
             ) as reader,
         ):
-            yield from reader
+            for batch in reader:
+                if not misfits.count:  # later rows would be counted wrongly
+                    yield batch
     except pa.ArrowInvalid as error:
         # A header without a line end is no table for the parser; here it has no rows.
         if "Empty CSV file" not in str(error):
-            fault = _fault(misfits, header, str(error))
+            fault = misfits.sentence or _fault(header, str(error))
             raise SchemaError(f"{path}: {fault}") from error
+    if misfits.count:
+        hint = "" if quoted else " Quotes are read as characters (quoting=none)."
+        raise SchemaError(f"{path}: {misfits.sentence}{hint}")
 
 
-def _noted(row: pa_csv.InvalidRow, misfits: list[pa_csv.InvalidRow]) -> str:
-    misfits.append(row)
-    return "error"
+@dataclass
+class _Misfits:
+    """Rows with more or fewer cells than the header: how many, and the first."""
+
+    shown: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def note(self, row: pa_csv.InvalidRow) -> str:
+        """Counts a row; the reader goes on, so that the others are found, too."""
+        self.count += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append(
+                f"row {row.number - 1} has {row.actual_columns} cells, but the header has "
+                f"{row.expected_columns} names: {shorten(row.text)}"
+            )
+        return "skip"
+
+    @property
+    def sentence(self) -> str:
+        """All of them in one sentence, or ""."""
+        more = self.count - len(self.shown)
+        rest = f" and {more} more such rows" if more else ""
+        return f"{'; '.join(self.shown)}{rest}." if self.shown else ""
 
 
 def write_cells(
@@ -216,15 +243,7 @@ def unwritable(cells: Sequence[str], delimiter: str) -> str:
     return "" if any(cells) or len(cells) > 1 else "the line would be blank"
 
 
-def _fault(
-    misfits: Sequence[pa_csv.InvalidRow], header: Sequence[str], message: str
-) -> str:
-    if misfits:
-        row = misfits[0]
-        return (
-            f"row {row.number - 1} has {row.actual_columns} cells, but the header has "
-            f"{row.expected_columns} names: {shorten(row.text)}."
-        )
+def _fault(header: Sequence[str], message: str) -> str:
     encoding = re.match(r"In CSV column #(\d+): Row #(\d+): .*invalid UTF8", message)
     if encoding:
         column, row_number = header[int(encoding[1])], int(encoding[2]) - 1

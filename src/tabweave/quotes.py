@@ -42,7 +42,18 @@ class Dialect:
 
 
 class AmbiguousQuotesError(SchemaError):
-    """A file fits its header both with quotes and without, with other rows."""
+    """A file fits its header both with quotes and without, with other rows.
+
+    Attributes:
+        seen: The rows of both readings, and where they part.
+    """
+
+    def __init__(self, path: Path, seen: str) -> None:
+        super().__init__(
+            f"{path}: fits its header with quotes and without: {seen}. Say which it is: "
+            f"{SWITCH}."
+        )
+        self.seen = seen
 
 
 def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[str]:
@@ -69,7 +80,7 @@ def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[
         scan.read(file)
     in_doubt = scan.joined > 0 and dialect.quoting is None
     if in_doubt and _all_lines_fit(path, delimiter, fields, block):
-        raise AmbiguousQuotesError(scan.ambiguous())
+        raise AmbiguousQuotesError(path, scan.both())
     return scan.doubts()
 
 
@@ -164,13 +175,12 @@ class _Scan:
             "knows no quotes, read it with data.quoting=none (--quoting none)."
         )
 
-    def ambiguous(self) -> str:
-        """The refusal of a file that fits its header in both ways."""
+    def both(self) -> str:
+        """The rows of both readings, and the first line that makes the difference."""
         return (
-            f"{self.path}: has {self.lines - 1 - self.joined:,} rows if cells may be in "
-            f"quotes, but {self.lines - 1:,} if a quote is a character like any other, "
-            f"and fits its header of {self.fields} names both ways. They part in "
-            f"{self.first}. Say which it is: {SWITCH}."
+            f"{self.lines - 1 - self.joined:,} rows if cells may be in quotes, "
+            f"{self.lines - 1:,} if a quote is a character like any other, from "
+            f"{self.first} on"
         )
 
     def doubts(self) -> list[str]:

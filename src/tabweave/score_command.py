@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.option("--rejects", help="File for rows that cannot be scored, with reasons.")
 @click.option(
     "--quoting",
-    metavar="standard|none",
-    help="Whether cells may be in quotes; by default as the bundle was trained.",
+    type=click.Choice(["standard", "none"]),
+    help="Whether cells of a CSV or TSV may be in quotes; by default as in training.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT, rejects and old parts.")
 @click.option("--threads", type=int, help="Compute threads.")
@@ -30,7 +30,7 @@ def score(
     source: Path,
     output: Path,
     rejects: str | None,
-    quoting: Any,
+    quoting: Literal["standard", "none"] | None,
     overwrite: bool,
     threads: int | None,
     int8: bool,
