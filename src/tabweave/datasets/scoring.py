@@ -11,6 +11,7 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
+from tabweave.schema import Quoting
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables import RawTable
 
@@ -54,6 +55,7 @@ class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
         path: The file.
         rejects: ``{path: <file>}`` for the rows that cannot be scored; the path None
             refuses an input with such a row.
+        quoting: As ``score.quoting``: how the file is read again.
         metadata: For kedro-viz.
     """
 
@@ -62,14 +64,16 @@ class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
         *,
         path: str,
         rejects: dict[str, str | None] | None = None,
+        quoting: Quoting | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
         self._rejects = (rejects or {}).get("path")
+        self._quoting = quoting
 
     def load(self) -> RawTable:
         """A handle that reads by column."""
-        return RawTable(self.path, "scored")
+        return RawTable(self.path, "scored", quoting=self._quoting)
 
     def save(self, data: ScoringJob) -> None:
         """Scores the file window by window and writes it in one step."""

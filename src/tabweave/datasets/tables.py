@@ -15,7 +15,7 @@ from tabweave.artifacts import Provenance
 from tabweave.datasets.base import FileDataset
 from tabweave.errors import ConfigError, MissingDataError
 from tabweave.evaluation.predictions import scored_batches
-from tabweave.schema import InvalidUtf8
+from tabweave.schema import InvalidUtf8, Quoting
 from tabweave.tables import (
     FORMATS,
     ArrowFile,
@@ -46,6 +46,7 @@ class UsersFileDataset(FileDataset[pa.Table, RawTable]):
 
     Args:
         path: The file; None where the user has named none yet.
+        quoting: As ``data.quoting``.
         metadata: For kedro-viz.
     """
 
@@ -57,10 +58,14 @@ class UsersFileDataset(FileDataset[pa.Table, RawTable]):
     """What a message calls its rows."""
 
     def __init__(
-        self, *, path: str | None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        path: str | None,
+        quoting: Quoting | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path or f"<{self.PARAMETER}>", metadata=metadata)
-        self._named = path is not None
+        self._named, self._quoting = path is not None, quoting
 
     def load(self) -> RawTable:
         """A handle that reads by column.
@@ -78,7 +83,7 @@ class UsersFileDataset(FileDataset[pa.Table, RawTable]):
                 f"{self.PARAMETER} names {self.path}, but there is no such file. "
                 "Relative paths count from the project root."
             )
-        return RawTable(self.path, self.HOLDS)
+        return RawTable(self.path, self.HOLDS, quoting=self._quoting).pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""
@@ -113,21 +118,24 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
         split: train, val or test.
         filename: A file that wins over the rule.
         invalid_utf8: As ``data.invalid_utf8``; None is its default.
+        quoting: As ``data.quoting``.
         metadata: For kedro-viz.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (an entry of the catalog: all are keywords)
         self,
         *,
         path: str,
         split: str,
         filename: str | None = None,
         invalid_utf8: InvalidUtf8 | None = None,
+        quoting: Quoting | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
         self._split, self._filename = split, filename
         self._invalid_utf8: InvalidUtf8 = invalid_utf8 or "refuse"
+        self._quoting = quoting
 
     @property
     def path(self) -> Path:
@@ -136,7 +144,8 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
 
     def load(self) -> RawTable:
         """A handle that reads by column."""
-        return RawTable(self.path, self._split, self._invalid_utf8)
+        utf8, quoting = self._invalid_utf8, self._quoting
+        return RawTable(self.path, self._split, utf8, quoting).pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""
@@ -220,14 +229,20 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
     Args:
         path: Folder; the file in it is named after the split and the user's format.
         split: val or test.
+        quoting: As ``data.quoting``: how the file in it is read.
         metadata: For kedro-viz.
     """
 
     def __init__(
-        self, *, path: str, split: str, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        path: str,
+        split: str,
+        quoting: Quoting | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
-        self._split = split
+        self._split, self._quoting = split, quoting
 
     @property
     def path(self) -> Path:
@@ -238,7 +253,7 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
 
     def load(self) -> RawTable:
         """A handle that reads by column."""
-        return RawTable(self.path, self._split)
+        return RawTable(self.path, self._split, quoting=self._quoting)
 
     def save(self, data: ScoredRows) -> None:
         """Writes the rows in the format that they came in."""
@@ -246,7 +261,7 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
             data.raw, data.predictions.read(), id_column=data.id_column
         )
         target = self._path / f"{self._split}.{data.raw.format}"
-        write_rows(target, batches, schema)
+        write_rows(target, batches, schema, data.raw.quoting)
         for ending in set(FORMATS) - {data.raw.format}:
             other = self._path / f"{self._split}.{ending}"
             Provenance.path_for(other).unlink(missing_ok=True)

@@ -22,7 +22,8 @@ from tabweave.project_setup.columns import (
     whole_column,
 )
 from tabweave.project_setup.leakage import leakage_doubt
-from tabweave.schema import DataConfig, default_positive, ordered_classes
+from tabweave.quotes import AmbiguousQuotesError
+from tabweave.schema import DataConfig, Quoting, default_positive, ordered_classes
 from tabweave.tables import RawTable, find_split_file
 
 MAX_CLASSES = 50
@@ -64,6 +65,8 @@ class InferredRoles:
         columns: All its columns in file order, but text in the order the user gave.
         classes: Label -> rows of train, in the order of the classes.
         max_sen_len: Tokens per chunk that hold about 95% of the sampled texts.
+        quoting: How the files are read, where that is said or was found out.
+        quoting_seen: What showed it, where nobody said it.
     """
 
     source: Path
@@ -72,6 +75,8 @@ class InferredRoles:
     columns: tuple[ColumnRole, ...]
     classes: dict[str, int]
     max_sen_len: int
+    quoting: Quoting | None = None
+    quoting_seen: str = ""
 
     def having(self, role: Role) -> tuple[ColumnRole, ...]:
         """The columns that were given a role."""
@@ -90,23 +95,37 @@ class InferredRoles:
             classes=tuple(self.classes),
             positive_label=default_positive(tuple(self.classes)),
             null_values=("", *sorted(nulls)),
+            quoting=self.quoting,
         )
 
 
 def infer_roles(
-    data_dir: Path, *, label: str, text: Sequence[str], id_column: str | None = None
+    data_dir: Path,
+    *,
+    label: str,
+    text: Sequence[str],
+    id_column: str | None = None,
+    quoting: Quoting | None = None,
 ) -> InferredRoles:
     """Proposes a role for every column of the train file of a folder.
+
+    Args:
+        data_dir: The folder.
+        label: Column to predict.
+        text: Columns of free text.
+        id_column: Column that names a row; None looks for one.
+        quoting: As ``data.quoting``; None finds it out where both would do.
 
     Raises:
         SchemaError: A named column is not there or cannot have its role, or no column
             can be the id; the message lists what can be chosen.
         MissingDataError: The folder has no train file.
     """
-    source = RawTable(find_split_file(data_dir, "train"), "train")
+    source = RawTable(find_split_file(data_dir, "train"), "train", quoting=quoting)
     given = [] if id_column is None else [id_column]
     named = [*given, label, *text]
     _check_named(source, named, text)
+    source, quoting_seen = _readable(source)
     header = source.columns()
     columns = sample_columns(source, [n for n in header if header.count(n) == 1])
     _check_types(source, [columns[name] for name in named])
@@ -120,7 +139,7 @@ def infer_roles(
     rows = sum(classes.values())
     roles = {
         name: ColumnRole(name, "left out", reason)
-        for name, reason in _not_everywhere(data_dir, header).items()
+        for name, reason in _not_everywhere(data_dir, header, source.quoting).items()
     }
     roles |= {c.name: _judge(c, columns[label]) for c in others if c.name not in roles}
     roles[key] = ColumnRole(key, "id", f"unique and never empty in {rows:,} rows")
@@ -134,7 +153,21 @@ def infer_roles(
         columns=tuple(roles[name] for name in [*text, *rest]),
         classes=classes,
         max_sen_len=_choose_max_sen_len([columns[name] for name in text]),
+        quoting=source.quoting,
+        quoting_seen=quoting_seen,
     )
+
+
+def _readable(source: RawTable) -> tuple[RawTable, str]:
+    """The file without quotes, and why, where it fits its header so and with them, too.
+
+    A reading that loses no line is the better proposal.
+    """
+    try:
+        next(source.batches(), None)
+    except AmbiguousQuotesError as error:
+        return replace(source, quoting="none"), error.seen
+    return source, ""
 
 
 def _check_named(source: RawTable, named: Sequence[str], text: Sequence[str]) -> None:
@@ -221,7 +254,9 @@ def _choose_id(source: RawTable, others: Sequence[SampledColumn]) -> str:
     )
 
 
-def _not_everywhere(data_dir: Path, header: Sequence[str]) -> dict[str, str]:
+def _not_everywhere(
+    data_dir: Path, header: Sequence[str], quoting: Quoting | None
+) -> dict[str, str]:
     """Columns that cannot be read by name in every split, with the reason."""
     reasons = {
         name: f"its name stands {count} times in the header"
@@ -233,7 +268,7 @@ def _not_everywhere(data_dir: Path, header: Sequence[str]) -> dict[str, str]:
             file = find_split_file(data_dir, split)
         except MissingDataError:
             continue  # Loading asks for it, unless it is to be split off train.
-        there = RawTable(file, split).columns()
+        there = RawTable(file, split, quoting=quoting).columns()
         reasons |= {
             n: f"the file of {split} lacks it" for n in header if n not in there
         }

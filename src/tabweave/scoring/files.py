@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tabweave import __version__
 from tabweave.artifacts import content_hash
+from tabweave.schema import Quoting
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile
 from tabweave.scoring.parts import claimed_paths, opened_parts
 from tabweave.scoring.paths import ScoringPaths
 from tabweave.scoring.runtime import BatchSize, available_threads
 from tabweave.scoring.scorer import Scorer
-from tabweave.scoring.work import REJECT_COLUMNS, FileState, Work
+from tabweave.scoring.work import REJECT_COLUMNS, Work
 from tabweave.tables import RawTable, write_rows
 
 logger = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ def score_file(
         bundle: Folder of the bundle.
         source: The file; it is never changed.
         output: The file to write.
-        config: Sizes, threads, `int8`, `rejects` and `overwrite`; its other paths are
-            not looked at.
+        config: Sizes, threads, `int8`, `quoting`, `rejects` and `overwrite`; its other
+            paths are not looked at.
         progress: Whether stderr shows a bar.
 
     Raises:
@@ -92,19 +93,23 @@ def score_file(
     rejects = None if config.rejects is None else Path(config.rejects)
     paths = ScoringPaths(Path(bundle), Path(source), Path(output), rejects)
     paths.check(overwrite=config.overwrite, claimed=claimed_paths(paths.output))
-    state, content = FileState.of(paths.source), content_hash(paths.source)
+    raw = RawTable(paths.source, "input").pinned()
+    content = content_hash(paths.source)
     scorer = _scorer(paths, config)
-    file = InputFile(RawTable(paths.source, "input"), scorer.reads, scorer.rules)
+    raw = replace(raw, quoting=config.quoting or scorer.rules.quoting)
+    file = InputFile(raw, scorer.reads, scorer.rules)
     file.check_columns([*scorer.added, *(REJECT_COLUMNS if rejects else ())])
     survey = file.survey(may_reject=rejects is not None)
-    record = _record(content, scorer, config)
+    for doubt in survey.doubts:
+        logger.warning("%s: %s", paths.source, doubt)
+    record = _record(content, scorer, config, raw.quoting)
     with opened_parts(paths.output, record, overwrite=config.overwrite) as parts:
-        work = Work(file, state, scorer, parts, config)
+        work = Work(file, scorer, parts, config)
         resumed = work.score(survey.rows, progress=progress)
         parts.claim(paths.written.values())
         if rejects is not None:
-            write_rows(rejects, work.rejects(), work.rejects_schema())
-        write_rows(paths.output, work.scored(), work.output_schema())
+            write_rows(rejects, work.rejects(), work.rejects_schema(), raw.quoting)
+        write_rows(paths.output, work.scored(), work.output_schema(), raw.quoting)
     report = ScoringReport(
         rows=survey.rows,
         scored=survey.rows - survey.rejected,
@@ -127,7 +132,9 @@ def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:
     return scorer
 
 
-def _record(content: str, scorer: Scorer, config: ScoreConfig) -> dict[str, Any]:
+def _record(
+    content: str, scorer: Scorer, config: ScoreConfig, quoting: Quoting | None
+) -> dict[str, Any]:
     """All that decides the bytes of the predictions."""
     from onnxruntime import __version__ as runtime
 
@@ -137,6 +144,6 @@ def _record(content: str, scorer: Scorer, config: ScoreConfig) -> dict[str, Any]
         "input": content,
         "bundle": scorer.identity,
         "options": {name: getattr(config, name) for name in chosen}
-        | {"threads": threads},
+        | {"threads": threads, "quoting": quoting},
         "versions": {"tabweave": __version__, "onnxruntime": runtime},
     }

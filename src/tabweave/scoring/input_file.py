@@ -10,19 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tabweave.cells import (
     CellRules,
     Fault,
     FoundFaults,
     Mask,
+    readable_text,
     typed_numbers,
     typed_text,
 )
 from tabweave.errors import Problems, SchemaError
 from tabweave.headers import check_header, check_room_for
-from tabweave.scoring.typed_cells import readable_text
 from tabweave.tables import RawTable
 
 
@@ -70,11 +69,13 @@ class Survey:
         rows: Rows below the header.
         rejected: Rows that cannot be scored.
         repaired: Column -> byte sequences that became U+FFFD.
+        doubts: Sentences about quotes that may join rows.
     """
 
     rows: int
     rejected: int
     repaired: Mapping[str, int]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,19 +106,21 @@ class InputFile:
 
     def schema(self) -> pa.Schema:
         """Columns and types of the file."""
-        if self.raw.format == "parquet":
-            return pq.read_schema(self.raw.path)
-        return pa.schema([(name, pa.string()) for name in self.raw.columns()])
+        return self.raw.schema()
 
-    def batches(self) -> Iterator[ReadBatch]:
+    def batches(self, doubts: list[str] | None = None) -> Iterator[ReadBatch]:
         """All rows, in the order of the file.
+
+        Args:
+            doubts: Where sentences about quotes that may join rows are added.
 
         Raises:
             SchemaError: The file is no table: a row does not fit the header, a quote is
                 not closed.
+            ArtifactError: The file changed while it was read.
         """
         first_row = 0
-        for batch in self.raw.unchecked():
+        for batch in self.raw.unchecked(doubts=doubts):
             yield self._read(batch, first_row)
             first_row += batch.num_rows
 
@@ -150,8 +153,9 @@ class InputFile:
                 fit and may not be rejected. The message lists everything.
         """
         found, rows, rejected, fits = FoundFaults(), 0, 0, True
+        doubts: list[str] = []
         self.repairs.clear()
-        for batch in self.batches():
+        for batch in self.batches(doubts):
             rows += batch.cells.num_rows
             rejected += int(batch.rejected.sum())
             for fault, values in batch.faults:
@@ -159,7 +163,7 @@ class InputFile:
                 fits &= fault.kind != "type"
         if not fits or (rejected and not may_reject):
             raise SchemaError(self._refusal(found, fits))
-        return Survey(rows, rejected, dict(self.repairs))
+        return Survey(rows, rejected, dict(self.repairs), tuple(doubts))
 
     def _refusal(self, found: FoundFaults, fits: bool) -> str:
         problems = Problems(f"{self.raw.path} cannot be scored as it is")

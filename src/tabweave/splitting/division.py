@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.errors import ArtifactError, SchemaError, some_of
+from tabweave.errors import SchemaError, some_of
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.assignment import (
     DROPPED,
@@ -26,6 +27,8 @@ from tabweave.splitting.duplicates import duplicate_units, merged_units
 from tabweave.splitting.keys import RowKeys, read_keys
 from tabweave.splitting.times import split_by_time
 from tabweave.tables import RawTable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,12 @@ class Division:
         """All columns of the rows of a split, cells as written, in file order.
 
         Raises:
-            ArtifactError: The file has other rows than when it was divided.
+            ArtifactError: The file has changed since it was divided.
         """
         chosen, row = self.sides == SPLITS.index(split), 0
         for batch in self.source.batches():
-            mask = chosen[row : row + batch.num_rows]
+            yield batch.filter(pa.array(chosen[row : row + batch.num_rows]))
             row += batch.num_rows
-            if len(mask) == batch.num_rows:
-                yield batch.filter(pa.array(mask))
-        if row != len(chosen):
-            raise ArtifactError(
-                f"{self.source.path} changed while it was split: it has {row} rows "
-                f"instead of {len(chosen)}. Run the split again."
-            )
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,12 @@ def divide(source: RawTable, data: DataConfig, config: SplitConfig) -> Division:
         SchemaError: The columns that decide do not hold what they should, or a split
             would be empty.
         ConfigError: The settings do not fit the columns.
+        ArtifactError: The file changed while it was read.
     """
+    source = replace(source, quoting=data.quoting).pinned()
     keys = read_keys(source, data, config)
+    for doubt in keys.doubts:
+        logger.warning("%s: %s", source.path, doubt)
     units = _units(keys, config)
     sides = _sides(keys, units, config)
     report = _report(source, keys, units, sides, config)
@@ -178,7 +178,8 @@ def _report(
         report["kept_together"] = _sizes(units.codes)
     for split, share in zip(SPLITS, config.fractions, strict=True):
         splits[split]["wanted_share"] = float(share)
-    report["findings"] = list(_findings(report, config))
+    doubts = [{"severity": "warning", "message": doubt} for doubt in keys.doubts]
+    report["findings"] = [*doubts, *_findings(report, config)]
     return report
 
 
