@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import sys
 
+from tabweave.signals import interruptible, run_again, typed
+
 
 def main() -> None:
     """Runs the command line."""
     if sys.argv[1:2] == ["score"]:
-        from tabweave.score_command import main as score
+        with interruptible(lambda: f"The same command goes on where it was: {typed()}"):
+            from tabweave.score_command import main as score
 
-        score(sys.argv[2:])
+            score(sys.argv[2:])
         return
+    with interruptible(run_again):
+        _run_command()
+
+
+def _run_command() -> None:
     from tabweave.container import choose_logging
 
     choose_logging()  # before Kedro is imported

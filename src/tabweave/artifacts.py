@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from tabweave.errors import ArtifactError, TabweaveError, WriteError
@@ -43,6 +44,7 @@ STAGE_FORMATS = {
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.(?P<kind>part|old)")
 # Of the system call renameat2: paths count from the current folder; two names swap.
 AT_CWD, RENAME_EXCHANGE = -100, 2
+_unfinished: set[Path] = set()  # what this process writes aside just now
 
 
 def _sync(path: Path) -> None:
@@ -82,7 +84,7 @@ def _is_running(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if _is_folder(path):
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         path.unlink()
@@ -123,16 +125,52 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_any(path: Path) -> Iterator[Path]:
+    """Like `replacing`, where the old and the new may be a file, a link or a folder."""
+    path = Path(path)
+    with _new_part(path) as part:
+        yield part
+        if os.path.lexists(path) and (_is_folder(part) or _is_folder(path)):
+            _exchange(part, path)
+        else:
+            os.replace(part, path)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+@contextmanager
 def _new_part(path: Path) -> Iterator[Path]:
     part = None
     try:
         with naming_the_disk(path):
             part = _part_beside(path)
+            _unfinished.add(part)
             yield part
             _sync(path.parent)
     finally:
         if part is not None:
             _remove(part)
+            _unfinished.discard(part)
+
+
+@contextmanager
+def scratch_folder(prefix: str = "tabweave-") -> Iterator[Path]:
+    """A folder for what only this process needs; it goes with the context."""
+    with TemporaryDirectory(prefix=prefix) as name:
+        folder = Path(name)
+        _unfinished.add(folder)
+        try:
+            yield folder
+        finally:
+            _unfinished.discard(folder)
+
+
+def remove_unfinished() -> None:
+    """Removes what this process writes aside just now; the process must end then."""
+    for path in list(_unfinished):
+        _remove(path)
 
 
 @contextmanager

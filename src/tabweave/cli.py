@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,14 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.startup import bootstrap_project
 from kedro.io.core import DatasetError
 from kedro.utils import find_kedro_project
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tabweave.errors import own_error
+from tabweave.hooks import PROGRESS, command
 from tabweave.score_command import score
+from tabweave.signals import interruptible, run_again, typed
 
 EXTRAS = {
     "train": (
@@ -109,10 +113,26 @@ def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
-    with one_screen_errors():
+    with one_screen_errors(), interruptible(partial(_go_on, options)):
         _log_as_the_project()
         result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
     return result
+
+
+def _go_on(options: Mapping[str, Any]) -> str:
+    """How a run that was ended by a signal goes on: with the stages that are left."""
+    resume = {"training": {"resume": "auto"}} if PROGRESS.training else {}
+    chosen = {name for name, value in options.items() if value}
+    if chosen <= {"env", "params", "pipelines"}:
+        params = OmegaConf.merge(options["params"] or {}, resume)
+        given = {
+            "env": options["env"],
+            "runtime_params": OmegaConf.to_container(params),
+        }
+        again = command(PROGRESS.left, given) if PROGRESS.left else typed()
+        return f"Nothing is half-written. Run again: {again}"
+    hint = " --params=training.resume=auto goes on from last.ckpt." if resume else ""
+    return f"{run_again()}{hint}"
 
 
 cli.add_command(
@@ -196,7 +216,7 @@ def train(
         "evaluation_output": output_dir,
         "checkpoints": checkpoint_dir,
     }
-    with one_screen_errors():
+    with one_screen_errors(), interruptible(container.go_on):
         container.train(inputs, outputs, os.environ, params)
 
 

@@ -14,14 +14,13 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 
 import tabweave
-from tabweave.artifacts import write_bytes, write_json
+from tabweave.artifacts import scratch_folder, write_bytes, write_json
 from tabweave.errors import (
     ConfigError,
     Problems,
@@ -40,6 +39,7 @@ from tabweave.hyperparameters import (
 )
 from tabweave.parameters import check_parameters
 from tabweave.schema import SPLITS
+from tabweave.signals import interruptible, run_again
 from tabweave.tables import RawTable, find_first_data_file, find_split_file
 from tabweave.text.config import SCRATCH
 
@@ -119,8 +119,8 @@ def train(
         used = from_parameters(parameters)
         _check_headers(hyperparameters, parameters["data"], inputs["input_path"])
         folders = _folders(inputs, outputs)
-        with TemporaryDirectory(prefix="tabweave-") as work:
-            _run_stages(Path(work), parameters | folders)
+        with scratch_folder() as work:
+            _run_stages(work, parameters | folders)
         every = hyperparameters.model_dump(mode="json", exclude_none=True)
         # What was asked for stays as it was written, unless an override changed it; of
         # the rest, some defaults count only when they are written down.
@@ -326,7 +326,16 @@ def command(arguments: list[str] | None = None) -> None:
     pairs = [pair for pair in job_args.params.split(",") if pair]
     choose_logging()
     job_args.params = OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
-    main(INPUTS, OUTPUTS, os.environ, job_args)
+    with interruptible(go_on):
+        main(INPUTS, OUTPUTS, os.environ, job_args)
+
+
+def go_on() -> str:
+    """How a run that was ended by a signal goes on."""
+    from tabweave.hooks import PROGRESS
+
+    hint = " training.resume=auto in --params goes on from last.ckpt."
+    return f"{run_again()}{hint if PROGRESS.training else ''}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What Kedro asks of a project; no behaviour lives here."""
 
 from tabweave.config_loader import TabweaveConfigLoader
-from tabweave.hooks import FullDiskHooks, ProvenanceHooks, SummaryHooks
+from tabweave.hooks import PROGRESS, FullDiskHooks, ProvenanceHooks, SummaryHooks
 
-HOOKS = (ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
+# Those that come later are called earlier: an artifact is done when its record is there.
+HOOKS = (PROGRESS, ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
 CONFIG_LOADER_CLASS = TabweaveConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
+from tabweave.artifacts import scratch_folder
 from tabweave.batches import Rows
 from tabweave.errors import ArtifactError
 from tabweave.models.classifier import Classifier
@@ -96,11 +96,11 @@ def predict_in_ranks(
         return [predict_probabilities(model, r, precision=precision) for r in splits]
     for rows in splits:
         _check(model, rows)
-    with tempfile.TemporaryDirectory(prefix="model-") as folder:
-        save_model(model, Path(folder) / "model")
+    with scratch_folder() as folder:
+        save_model(model, folder / "model")
         fsdp = training.fsdp if training.shards else None
-        task = (_predict_in_rank, (Path(folder) / "model", splits, precision, fsdp))
-        found: list[np.ndarray] = launch(task, ranks, logs)
+        task = (_predict_in_rank, (folder / "model", splits, precision, fsdp))
+        found: list[np.ndarray] = launch(task, ranks, logs, saves=False)
     return found
 
 

@@ -7,7 +7,6 @@ import io
 import logging
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch.export import Dim
 
-from tabweave.artifacts import naming_the_disk
+from tabweave.artifacts import naming_the_disk, scratch_folder
 from tabweave.batches import Batch, PackedText, Rows, pad
 from tabweave.errors import ExportError, WriteError, shorten
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
@@ -197,8 +196,8 @@ def check_onnx_content(content: bytes) -> None:
     Raises:
         ExportError: The checker refuses it, or dies.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         path.write_bytes(content)
         check_onnx_file(path)
 
@@ -209,8 +208,8 @@ def export_model(model: Classifier, val: Rows, config: ExportConfig) -> OnnxExpo
     Raises:
         ExportError: Anything fails; nothing is then written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         opset = export_onnx(model, config, path)
         content = keep_norms_apart(path.read_bytes())
     report = compare_with_pytorch(content, model, val, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from tabweave.artifacts import scratch_folder
 from tabweave.batches import Rows
 from tabweave.errors import ExportError
 from tabweave.export.config import OUTPUT, ExportConfig
@@ -49,8 +49,8 @@ def measure_models(
     single, batches = _drawn(rows)
     systems: dict[str, System[Any]] = {}
     sizes: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "model"
+    with scratch_folder() as folder:
+        saved = folder / "model"
         save_model(model, saved)
         sizes[EAGER] = (saved / WEIGHTS).stat().st_size
 

@@ -5,15 +5,18 @@ what Kedro does and call them.
 """
 
 from tabweave.hooks.full_disk import FullDiskHooks
-from tabweave.hooks.provenance import ProvenanceHooks
+from tabweave.hooks.progress import PROGRESS
+from tabweave.hooks.provenance import ProvenanceHooks, command
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
 from tabweave.hooks.summary import SummaryHooks
 
 __all__ = [
+    "PROGRESS",
     "STAGES",
     "FullDiskHooks",
     "ProvenanceHooks",
     "SummaryHooks",
     "artifact_path",
+    "command",
     "stage_of",
 ]

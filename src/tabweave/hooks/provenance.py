@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -20,7 +20,7 @@ from tabweave.hooks.staleness import Hashes, StalenessCheck
 logger = logging.getLogger(__name__)
 
 
-def _command(stages: list[str], run_params: dict[str, Any]) -> str:
+def command(stages: Sequence[str], run_params: dict[str, Any]) -> str:
     """The command that runs stages in the environment and parameters of this run."""
     env, given = run_params.get("env"), run_params.get("runtime_params")
     words = ["kedro run", f"--env={env}" if env else ""]
@@ -69,7 +69,7 @@ class ProvenanceHooks:
             raise ArtifactError(str(problems))
         again = check.to_run | {stage_of(node) for node in pipeline.nodes}
         stages = [stage for stage in STAGES if stage in again]
-        raise ArtifactError(f"{problems}\nRe-run: {_command(stages, run_params)}")
+        raise ArtifactError(f"{problems}\nRe-run: {command(stages, run_params)}")
 
     @hook_impl
     def before_node_run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from tabweave.artifacts import write_bytes
+from tabweave.artifacts import replacing_any, write_bytes
 from tabweave.errors import ArtifactError, TrainingError
 from tabweave.training.parts import WEIGHTS, joined_weights
 
@@ -108,20 +108,37 @@ def link_best(folder: Path, best: str) -> Path:
             "training.val_check_interval or raise training.max_epochs."
         )
     link = folder / BEST
-    if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(link)  # a copy of parts, where there are no links
-    # Replaced in one step: whoever is killed here leaves the old link or the new one.
-    part = folder / f".{BEST}.{os.getpid()}.part"
-    part.unlink(missing_ok=True)
-    try:
-        part.symlink_to(Path(best).name)
-    except OSError:  # a file system without links
-        if Path(best).is_dir():
-            shutil.copytree(best, link)
-            return link
-        shutil.copyfile(best, part)
-    os.replace(part, link)
+    with replacing_any(link) as part:
+        try:
+            part.symlink_to(Path(best).name)
+        except OSError:  # a file system without links
+            _copy(Path(best), part)
     return link
+
+
+def keep_best(folder: Path) -> None:
+    """Lets ``best.ckpt`` be the same while a new training writes its checkpoints.
+
+    It links to one of an earlier training, which goes, or whose name the new one takes.
+    """
+    link = folder / BEST
+    if not link.is_symlink() or not link.exists():
+        return
+    with replacing_any(link) as part:
+        try:
+            _copy(link.resolve(), part, os.link)  # a second name takes no room
+        except OSError:  # a file system without such names
+            _remove(part)
+            _copy(link.resolve(), part)
+
+
+def _copy(
+    source: Path, target: Path, copy: Callable[[str, str], object] = shutil.copyfile
+) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=copy)
+    else:
+        copy(str(source), str(target))
 
 
 def checkpoint_values(path: Path) -> dict[str, Any]:

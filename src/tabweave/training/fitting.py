@@ -34,9 +34,11 @@ from tabweave.sampling import (
 from tabweave.training.allocator import keeping_freed_memory
 from tabweave.training.averaging import AveragedWeights
 from tabweave.training.checkpoint import (
+    BEST,
     WholeFileCheckpointIO,
     best_checkpoint,
     checkpoint_values,
+    keep_best,
     link_best,
     own_checkpoints,
 )
@@ -51,7 +53,7 @@ from tabweave.training.history import (
     hyperparameters,
     matmul_shares,
 )
-from tabweave.training.interruption import LastCheckpoint
+from tabweave.training.interruption import SAVING, LastCheckpoint
 from tabweave.training.leak_check import check_for_leaks
 from tabweave.training.loss import class_weights
 from tabweave.training.memory import OutOfMemory, peak_memory_mib
@@ -212,16 +214,17 @@ def _loader(
         # dropout draws, and how often depends on where a training was interrupted.
         generator=torch.Generator(),
         multiprocessing_context="fork" if forked else None,
-        worker_init_fn=_leave_sigterm_to_others,
+        worker_init_fn=_leave_signals_to_others,
     )
 
 
-def _leave_sigterm_to_others(worker: int) -> None:
+def _leave_signals_to_others(worker: int) -> None:
     """SIGTERM to a whole group must not end a worker before its training has saved.
 
     A worker ends when its training is done with it, or is gone.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SAVING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _callbacks(
@@ -258,7 +261,11 @@ def _trainer(
 ) -> L.Trainer:
     config, epochs = plan.config, module.epochs
     world = epochs.batches.world
-    replaced = own_checkpoints(plan.checkpoints) if plan.resume is None else []
+    replaced = []
+    if plan.resume is None:
+        # What was best goes when there is another best.
+        own = own_checkpoints(plan.checkpoints)
+        replaced = [path for path in own if path.name != BEST]
     return L.Trainer(
         accelerator="auto",
         devices=world // config.num_nodes,
@@ -295,6 +302,8 @@ def _logger(plan: TrainingPlan) -> TensorBoardLogger:
 def _fit(module: TrainingModule, plan: TrainingPlan, memory: OutOfMemory) -> Outcome:
     config = plan.config
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
+    if plan.resume is None and not rank_and_world()[0]:
+        keep_best(plan.checkpoints)
     started = time.monotonic()
     with _quiet(), _interruptible():
         trainer = _trainer(module, plan, chosen_precision(config.precision), memory)

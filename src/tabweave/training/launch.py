@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tabweave import errors
+from tabweave.artifacts import scratch_folder
 from tabweave.errors import TrainingError
+from tabweave.signals import interrupt
 from tabweave.training.notes import TERMINATED, read_notes
 from tabweave.training.warden import Warden
 
@@ -98,13 +99,16 @@ def local_devices() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
+def launch(
+    task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True
+) -> Any:
     """Calls a function in every process.
 
     Args:
         task: A function of a module, and what it takes; None on a machine that joins.
         ranks: How many processes, and where.
         logs: Folder of the log files, one per process.
+        saves: Whether a process that is told to end saves first.
 
     Returns:
         What the function gave in the first process; None on a machine that joins.
@@ -113,7 +117,7 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
         TrainingError: A process failed; the message names it and gives its own error.
         TabweaveError: A process refused its input; the error is that of the process.
         KeyboardInterrupt: Ctrl-C.
-        SystemExit: 143 after SIGTERM; a line of the log names processes that did not save.
+        SystemExit: 143 after SIGTERM, 129 after SIGHUP; a line of the log names processes that did not save.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -124,12 +128,7 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
     die_with_parent()
     multiprocessing.set_forkserver_preload(PRELOADED)
     threads = ranks.threads or max(1, (os.cpu_count() or 1) // ranks.devices)
-    with (
-        tempfile.TemporaryDirectory(prefix="ranks-") as folder,
-        _own_signals(),
-        _silent_launcher(),
-    ):
-        notes = Path(folder)
+    with scratch_folder("ranks-") as notes, _own_signals(), _silent_launcher():
         meeting = Meeting(logs, notes, ranks.timeout_s, threads)
         warden = Warden(notes, GRACE_S)
         try:
@@ -140,8 +139,9 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
-            _say_who_did_not_save(notes)
-            raise SystemExit(128 + error.sigval) from None
+            if saves:
+                _say_who_did_not_save(notes)
+            interrupt(error.sigval)
     return next((found for found in results.values() if found is not None), None)
 
 
@@ -149,7 +149,7 @@ def _say_who_did_not_save(folder: Path) -> None:
     unsaved = [
         str(note["rank"])
         for note in read_notes(folder)
-        if note.get("exit_code") != TERMINATED
+        if note["state"] != "done" and note.get("exit_code") != TERMINATED
     ]
     if unsaved:
         logger.warning(
