@@ -1,9 +1,9 @@
 """What Kedro asks of a project; no behaviour lives here."""
 
 from tabweave.config_loader import TabweaveConfigLoader
-from tabweave.hooks import FullDiskHooks, ProvenanceHooks, SummaryHooks
+from tabweave.hooks import FullDiskHooks, LockHooks, ProvenanceHooks, SummaryHooks
 
-HOOKS = (ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
+HOOKS = (LockHooks(), ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
 CONFIG_LOADER_CLASS = TabweaveConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

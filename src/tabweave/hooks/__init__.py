@@ -5,6 +5,7 @@ what Kedro does and call them.
 """
 
 from tabweave.hooks.full_disk import FullDiskHooks
+from tabweave.hooks.locking import LockHooks
 from tabweave.hooks.provenance import ProvenanceHooks
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
 from tabweave.hooks.summary import SummaryHooks
@@ -12,6 +13,7 @@ from tabweave.hooks.summary import SummaryHooks
 __all__ = [
     "STAGES",
     "FullDiskHooks",
+    "LockHooks",
     "ProvenanceHooks",
     "SummaryHooks",
     "artifact_path",

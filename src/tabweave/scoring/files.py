@@ -11,6 +11,7 @@ from typing import Any
 
 from tabweave import __version__
 from tabweave.artifacts import content_hash
+from tabweave.run_locks import locked, writing
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile
 from tabweave.scoring.parts import claimed_paths, opened_parts
@@ -82,6 +83,7 @@ def score_file(
     Raises:
         ConfigError: A path cannot be used, or exists and may not be replaced.
         SchemaError: The file does not fit the model; the message lists rows and columns.
+        InUseError: Another process writes one of the files.
         ArtifactError: The bundle is not usable, int8 answers are not right on this
             machine, or the file changed meanwhile.
         WriteError: The disk is full or a folder cannot be written. What was scored
@@ -98,7 +100,10 @@ def score_file(
     file.check_columns([*scorer.added, *(REJECT_COLUMNS if rejects else ())])
     survey = file.survey(may_reject=rejects is not None)
     record = _record(content, scorer, config)
-    with opened_parts(paths.output, record, overwrite=config.overwrite) as parts:
+    with (
+        locked([writing(rejects)] if rejects else []),
+        opened_parts(paths.output, record, overwrite=config.overwrite) as parts,
+    ):
         work = Work(file, state, scorer, parts, config)
         resumed = work.score(survey.rows, progress=progress)
         parts.claim(paths.written.values())

@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from tabweave.artifacts import write_bytes
+from tabweave.artifacts import temporary_name, write_bytes
 from tabweave.errors import ArtifactError, TrainingError
 from tabweave.training.parts import WEIGHTS, joined_weights
 
@@ -111,7 +111,7 @@ def link_best(folder: Path, best: str) -> Path:
     if link.is_dir() and not link.is_symlink():
         shutil.rmtree(link)  # a copy of parts, where there are no links
     # Replaced in one step: whoever is killed here leaves the old link or the new one.
-    part = folder / f".{BEST}.{os.getpid()}.part"
+    part = temporary_name(link)
     part.unlink(missing_ok=True)
     try:
         part.symlink_to(Path(best).name)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tabweave import errors
 from tabweave.errors import TrainingError
+from tabweave.processes import die_with_parent
 from tabweave.training.notes import TERMINATED, read_notes
 from tabweave.training.warden import Warden
 
@@ -119,7 +120,7 @@ def launch(task: Task | None, ranks: Ranks, logs: Path) -> Any:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    from tabweave.training.ranks import Meeting, die_with_parent, work
+    from tabweave.training.ranks import Meeting, work
 
     die_with_parent()
     multiprocessing.set_forkserver_preload(PRELOADED)
