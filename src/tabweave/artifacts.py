@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from tabweave.errors import ArtifactError, TabweaveError, WriteError
+from tabweave.processes import PATTERN, Process
 
 PROVENANCE_SUFFIX = ".provenance.json"
 # Every stage, in order, and the number of what it writes. Raise a number when a new
@@ -41,7 +42,7 @@ STAGE_FORMATS = {
     "score": 1,
 }
 # Name of what a process writes, or puts aside, before it takes its name or goes.
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.(?P<kind>part|old)")
+TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?P<process>{PATTERN})\.(?P<kind>part|old)")
 # Of the system call renameat2: paths count from the current folder; two names swap.
 AT_CWD, RENAME_EXCHANGE = -100, 2
 _unfinished: set[Path] = set()  # what this process writes aside just now
@@ -57,30 +58,32 @@ def _sync(path: Path) -> None:
 
 
 def _part_beside(path: Path) -> Path:
-    """A free temporary name beside `path`; traces of killed writers are removed."""
+    """A free temporary name beside `path`; traces of killed writers are removed.
+
+    Only those of writers that have certainly ended: a disk may be shared.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
         trace = TEMPORARY.fullmatch(left.name)
         if trace is None or trace["name"] != path.name:
             continue
-        if _is_running(int(trace["process"])):
+        try:
+            changed = left.lstat().st_mtime
+        except FileNotFoundError:
+            continue  # its writer has just finished
+        if not Process.parse(trace["process"]).has_ended(changed):
             continue
         if trace["kind"] == "old" and not path.exists():
             os.rename(left, path)
         _remove(left)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = temporary_name(path)
     _remove(part)
     return part
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def temporary_name(path: Path) -> Path:
+    """What this process calls a file, or a folder, until it takes the name of `path`."""
+    return path.with_name(f".{path.name}.{Process.here()}.part")
 
 
 def _remove(path: Path) -> None:

@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from tabweave.errors import own_error
 from tabweave.hooks import PROGRESS, command
-from tabweave.score_command import score
+from tabweave.score_command import LocalPath, score
 from tabweave.signals import interruptible, run_again, typed
 
 EXTRAS = {
@@ -143,7 +143,9 @@ cli.add_command(score)
 
 
 @cli.command()
-@click.option("--data", "data_dir", required=True, help="Folder of your files.")
+@click.option(
+    "--data", "data_dir", required=True, type=LocalPath(), help="Folder of your files."
+)
 @click.option("--label", required=True, help="Column to predict.")
 @click.option("--text", required=True, multiple=True, help="Text column; repeatable.")
 @click.option("--id", "id_column", help="Column that names a row; found if left out.")
@@ -184,12 +186,32 @@ _kedro_params = next(p for p in kedro_run.params if p.name == "params")
 
 
 @cli.command()
-@click.option("--hyperparameters", required=True, help="File hyperparameters.json.")
-@click.option("--data", required=True, help="Folder of train, val and test.")
-@click.option("--model-dir", required=True, help="Folder for the model.")
-@click.option("--output-dir", required=True, help="Folder for predictions and reports.")
-@click.option("--checkpoint-dir", required=True, help="Folder for checkpoints.")
-@click.option("--artifacts", help="Folder of impute_dict and risk_table_map to take.")
+@click.option(
+    "--hyperparameters",
+    required=True,
+    type=LocalPath(),
+    help="File hyperparameters.json.",
+)
+@click.option(
+    "--data", required=True, type=LocalPath(), help="Folder of train, val and test."
+)
+@click.option(
+    "--model-dir", required=True, type=LocalPath(), help="Folder for the model."
+)
+@click.option(
+    "--output-dir",
+    required=True,
+    type=LocalPath(),
+    help="Folder for predictions and reports.",
+)
+@click.option(
+    "--checkpoint-dir", required=True, type=LocalPath(), help="Folder for checkpoints."
+)
+@click.option(
+    "--artifacts",
+    type=LocalPath(),
+    help="Folder of impute_dict and risk_table_map to take.",
+)
 @click.option(
     "--params",
     default=_kedro_params.default,
@@ -229,7 +251,13 @@ def train(
 @click.option(
     "--timeout", "timeout_s", default=300, show_default=True, help="Seconds to wait."
 )
-@click.option("--logs", default="rank_logs", show_default=True, help="Folder of logs.")
+@click.option(
+    "--logs",
+    default="rank_logs",
+    type=LocalPath(),
+    show_default=True,
+    help="Folder of logs.",
+)
 def join(
     rendezvous: str,
     node: int,

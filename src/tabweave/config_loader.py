@@ -20,6 +20,7 @@ from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
+from tabweave.local_paths import check_local_paths
 from tabweave.parameters import check_parameters
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
 
@@ -88,6 +89,8 @@ class TabweaveConfigLoader(OmegaConfigLoader):
             _apply_switches(config)
             check_parameters(config)
             self._resolve_encoders(config.get("text") or {})
+        if key == "catalog":
+            check_local_paths(_paths_of(config))
         return config
 
     def _layer(self, name: str) -> str:
@@ -141,6 +144,17 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                         "folder. Give the whole path of a folder that holds "
                         "tokenizer.json, a hub id such as owner/model, or scratch."
                     )
+
+
+def _paths_of(catalog: dict[str, Any]) -> dict[str, str]:
+    """Where our entries lie, such as below the data_dir of globals.yml."""
+    return {
+        f"path of {name} in the catalog": entry["path"]
+        for name, entry in catalog.items()
+        if isinstance(entry, dict)
+        and str(entry.get("type")).startswith("tabweave.")
+        and isinstance(entry.get("path"), str)
+    }
 
 
 def _is_relative_folder(source: str) -> bool:

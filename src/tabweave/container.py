@@ -23,6 +23,7 @@ import tabweave
 from tabweave.artifacts import scratch_folder, write_bytes, write_json
 from tabweave.errors import (
     ConfigError,
+    InUseError,
     Problems,
     SchemaError,
     WriteError,
@@ -37,6 +38,7 @@ from tabweave.hyperparameters import (
     read_hyperparameters,
     to_parameters,
 )
+from tabweave.local_paths import check_local_paths
 from tabweave.parameters import check_parameters
 from tabweave.schema import SPLITS
 from tabweave.signals import interruptible, run_again
@@ -146,6 +148,7 @@ def _named(
         if name not in found:
             problems.add(f"{name!r} is missing; in a container it is {known[name]}.")
     problems.raise_as(ConfigError)
+    check_local_paths({name: paths.get(name) for name in known})
     return found
 
 
@@ -156,6 +159,8 @@ def _failure_noted(folder: Path) -> Iterator[None]:
     path.unlink(missing_ok=True)
     try:
         yield
+    except InUseError:
+        raise  # the folder belongs to the run that is at work in it
     except Exception as error:
         text = f"{_message(error)}\n\n{traceback.format_exc()}"
         try:

@@ -5,6 +5,7 @@
     ├── ConfigError     a parameter is unknown, impossible or contradicts another
     ├── TrainingError   training cannot start or go on
     ├── ExportError     the exported file does not say what the model says
+    ├── InUseError      another run is at work on the same files
     └── ArtifactError   a file of an earlier stage is missing, damaged or stale
         └── WriteError  a file cannot be written: the disk is full or refuses
 
@@ -43,6 +44,10 @@ class TrainingError(TabweaveError, RuntimeError):
 
 class ExportError(TabweaveError, RuntimeError):
     """The exported file could not be written or does not match the model."""
+
+
+class InUseError(TabweaveError, RuntimeError):
+    """Another run is at work on the same files; nothing was written."""
 
 
 class ArtifactError(TabweaveError, RuntimeError):

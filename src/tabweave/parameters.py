@@ -10,6 +10,7 @@ from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
 from tabweave.evaluation.config import DECISIVE, EvaluationConfig, is_decisive
 from tabweave.export.config import ExportConfig
 from tabweave.fabrication import FabricationConfig
+from tabweave.local_paths import local_path
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataConfig, Parameters
 from tabweave.scoring.config import ScoreConfig
@@ -44,6 +45,7 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     known = (*PARAMETER_TYPES, *PATHS)
     for name, values in parameters.items():
         if name in PATHS:
+            _check_paths(name, values, problems)
             continue
         if name not in PARAMETER_TYPES:
             groups = ", ".join(known)
@@ -64,6 +66,16 @@ def check_parameters(parameters: dict[str, Any]) -> None:
             f"{problems}\nParameters come from conf/base, conf/<env> and --params; the "
             "later wins."
         )
+
+
+def _check_paths(name: str, values: Any, problems: Problems) -> None:
+    """Paths that the catalog reads: one, or one for each layer."""
+    named = values if isinstance(values, dict) else {"": values}
+    for key, path in named.items():
+        try:
+            local_path(str(path))
+        except ValueError as error:
+            problems.add(f"{'.'.join(filter(None, (name, str(key))))}: {error}")
 
 
 def _check_decisive_metric(metric: object, problems: Problems) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from tabweave.local_paths import local_path
 
 SPLITS = ("train", "val", "test")
 PREDICTED = "predicted"
@@ -14,6 +16,8 @@ PREDICTED = "predicted"
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
 Quoting = Literal["standard", "none"]
+LocalPath = Annotated[str, AfterValidator(local_path)]
+"""A file or folder of this machine; an address such as ``s3://`` is refused."""
 
 
 class Parameters(BaseModel):
@@ -62,11 +66,11 @@ class DataConfig(Parameters):
     like any other (none); None is standard, but refuses a file that fits both ways."""
     max_cell_bytes: int = Field(2**20, ge=1)
     """Longest cell in bytes; a longer one is refused with its row and column."""
-    train_filename: str | None = None
+    train_filename: LocalPath | None = None
     """File of the train split; relative to the data folder, or to its train folder."""
-    val_filename: str | None = None
+    val_filename: LocalPath | None = None
     """File of the val split."""
-    test_filename: str | None = None
+    test_filename: LocalPath | None = None
     """File of the test split."""
 
     @model_validator(mode="after")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -11,11 +12,34 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+class LocalPath(click.Path):
+    """A path of this machine; an address such as ``s3://`` is refused."""
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """The path as it was given."""
+        from tabweave.local_paths import local_path
+
+        try:
+            local_path(os.fspath(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--rejects", help="File for rows that cannot be scored, with reasons.")
+@click.argument("bundle", type=LocalPath(path_type=Path))
+@click.argument("source", metavar="IN", type=LocalPath(path_type=Path))
+@click.argument("output", metavar="OUT", type=LocalPath(path_type=Path))
+@click.option(
+    "--rejects",
+    type=LocalPath(),
+    help="File for rows that cannot be scored, with reasons.",
+)
 @click.option(
     "--quoting",
     type=click.Choice(["standard", "none"]),

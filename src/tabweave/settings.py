@@ -1,10 +1,17 @@
 """What Kedro asks of a project; no behaviour lives here."""
 
 from tabweave.config_loader import TabweaveConfigLoader
-from tabweave.hooks import PROGRESS, FullDiskHooks, ProvenanceHooks, SummaryHooks
+from tabweave.hooks import (
+    PROGRESS,
+    FullDiskHooks,
+    LockHooks,
+    ProvenanceHooks,
+    SummaryHooks,
+)
 
-# Those that come later are called earlier: an artifact is done when its record is there.
-HOOKS = (PROGRESS, ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
+# Those that come later are called earlier: an artifact is done when its record is there,
+# and locks are let go of at the very end.
+HOOKS = (LockHooks(), PROGRESS, ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
 CONFIG_LOADER_CLASS = TabweaveConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

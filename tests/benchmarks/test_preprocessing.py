@@ -8,7 +8,11 @@ import sys
 def test_preprocessing(root):
     command = ["-m", "benchmarks.preprocessing", "--rows", "2000", "--sample", "20"]
     done = subprocess.run(
-        [sys.executable, *command], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])

@@ -145,6 +145,9 @@ class FigureDataset(FileDataset["Figure", bytes]):
 class FolderDataset(FileDataset[Any, Path]):
     """A folder that a node fills itself while it runs, such as checkpoints."""
 
+    filled_by_nodes: ClassVar[bool] = True
+    """That a node which takes it as an input writes to it."""
+
     def load(self) -> Path:
         """The path of the folder, which exists from now on."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import TablePreview
@@ -58,6 +58,9 @@ class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
         quoting: As ``score.quoting``: how the file is read again.
         metadata: For kedro-viz.
     """
+
+    locks_itself: ClassVar[bool] = True
+    """That scoring holds its files, whoever calls it."""
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ what Kedro does and call them.
 """
 
 from tabweave.hooks.full_disk import FullDiskHooks
+from tabweave.hooks.locking import LockHooks
 from tabweave.hooks.progress import PROGRESS
 from tabweave.hooks.provenance import ProvenanceHooks, command
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
@@ -14,6 +15,7 @@ __all__ = [
     "PROGRESS",
     "STAGES",
     "FullDiskHooks",
+    "LockHooks",
     "ProvenanceHooks",
     "SummaryHooks",
     "artifact_path",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -14,6 +17,7 @@ from kedro.pipeline.node import Node
 from tabweave import __version__
 from tabweave.artifacts import STAGE_FORMATS, Provenance
 from tabweave.errors import ArtifactError, Problems
+from tabweave.hooks.selection import refuse_versions
 from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, plain, stage_of
 from tabweave.hooks.staleness import Hashes, StalenessCheck
 
@@ -37,6 +41,17 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}={value}"
 
 
+@dataclass
+class _Run:
+    """The run that is under way."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
+    process: int = 0
+    rewritten: bool = False
+    """Whether an artifact has got another content than it had."""
+
+
 class ProvenanceHooks:
     """Writes beside each artifact what it was made from, and refuses stale inputs."""
 
@@ -44,6 +59,7 @@ class ProvenanceHooks:
         self.hashes = Hashes()
         self.inputs: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
         self.catalog: CatalogProtocol | None = None
+        self.run = _Run()
 
     @hook_impl
     def before_pipeline_run(
@@ -51,32 +67,69 @@ class ProvenanceHooks:
     ) -> None:
         """Checks every persisted input of the run against what is there now.
 
+        Whatever chose the nodes: what a skipped node has written is an input of the run.
+
         Raises:
             ArtifactError: An input is missing, changed or stale; the message says why and
-                which stages to run again.
+                which stages to run again. Or nodes are to be left out because their
+                outputs are merely there.
+            ConfigError: A version is asked for of what has none.
         """
-        given = run_params.get("runtime_params") or {}
+        refuse_versions(run_params.get("load_versions") or {}, catalog)
+        self.run = _Run(run_params, pipeline, os.getpid())
+        if run_params.get("only_missing_outputs"):
+            raise ArtifactError(self._instead_of_only_missing(pipeline, catalog))
+        check = self._checked(pipeline.inputs(), catalog)
+        self._refuse(check)
+        _warn_of(check.gone)
+
+    def _checked(self, names: set[str], catalog: CatalogProtocol) -> StalenessCheck:
+        given = self.run.params.get("runtime_params") or {}
         check = StalenessCheck(catalog, self.hashes, given)
-        for name in sorted(pipeline.inputs()):
+        for name in sorted(names):
             check.visit(name)
+        return check
+
+    def _refuse(self, check: StalenessCheck) -> None:
         if not check.faults:
-            _warn_of(check.gone)
             return
-        problems = Problems("Inputs of this run are missing or out of date")
-        for reason, names in check.faults.items():
-            problems.add(f"{', '.join(names)}: {reason}")
+        problems = _problems("Inputs of this run are missing or out of date", check)
         if not check.to_run:
             raise ArtifactError(str(problems))
-        again = check.to_run | {stage_of(node) for node in pipeline.nodes}
-        stages = [stage for stage in STAGES if stage in again]
-        raise ArtifactError(f"{problems}\nRe-run: {command(stages, run_params)}")
+        own = {stage_of(node) for node in self.run.pipeline.nodes}
+        raise ArtifactError(f"{problems}\nRe-run: {self._again(check.to_run | own)}")
+
+    def _again(self, stages: set[str]) -> str:
+        return command([s for s in STAGES if s in stages], self.run.params)
+
+    def _instead_of_only_missing(
+        self, pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> str:
+        check = self._checked(pipeline.all_outputs(), catalog)
+        title = (
+            "--only-missing-outputs is refused: that a file is there does not mean that "
+            "it is of these data and parameters"
+        )
+        if not check.faults:
+            return f"{title}. Here all outputs are up to date: there is nothing to run."
+        problems = _problems(f"{title}. Missing or out of date", check)
+        return f"{problems}\nRun instead: {self._again(check.to_run)}"
 
     @hook_impl
     def before_node_run(
         self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any]
     ) -> None:
-        """Notes what the node reads."""
+        """Notes what the node reads.
+
+        Raises:
+            ArtifactError: The run itself has written something else than what an input,
+                which it takes as it is, was made from.
+        """
         self.catalog = catalog
+        if self.run.rewritten or self.run.process != os.getpid():
+            # Another process of the run may have written it.
+            taken = self.run.pipeline.inputs() or set(node.inputs)
+            self._refuse(self._checked(taken & set(node.inputs), catalog))
         persisted = {
             name: path
             for name in node.inputs
@@ -101,15 +154,33 @@ class ProvenanceHooks:
         if path is None or not path.exists():
             return
         inputs, parameters = self.inputs[node.name]
+        content = self.hashes.of(path)
+        self.run.rewritten |= _content_before(path) != content
         Provenance(
             dataset=dataset_name,
             stage=stage_of(node),
             format=STAGE_FORMATS.get(stage_of(node)),
-            content=self.hashes.of(path),
+            content=content,
             inputs=inputs,
             parameters=parameters,
             version=__version__,
         ).write(path)
+
+
+def _content_before(path: Path) -> str | None:
+    """What the record says that is about to be replaced; a damaged one says nothing."""
+    try:
+        before = Provenance.read(path)
+    except ArtifactError:
+        return None
+    return None if before is None else before.content
+
+
+def _problems(title: str, check: StalenessCheck) -> Problems:
+    problems = Problems(title)
+    for reason, names in check.faults.items():
+        problems.add(f"{', '.join(names)}: {reason}")
+    return problems
 
 
 def _warn_of(gone: dict[str, str]) -> None:

@@ -19,17 +19,20 @@ class Hashes:
     """Content hashes, computed once per state of a file."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, int, int], str] = {}
+        self.known: dict[tuple[tuple[str, int, int], ...], str] = {}
 
     def of(self, path: Path) -> str:
         """The hash of a file, or of a folder."""
-        if path.is_dir():
-            return content_hash(path)
-        state = path.stat()
-        key = (str(path), state.st_mtime_ns, state.st_size)
+        files = sorted(path.rglob("*")) if path.is_dir() else []
+        key = tuple(_state(file) for file in (path, *files))
         if key not in self.known:
             self.known[key] = content_hash(path)
         return self.known[key]
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    found = path.stat()
+    return str(path), found.st_mtime_ns, found.st_size
 
 
 def _writers() -> dict[str, str]:

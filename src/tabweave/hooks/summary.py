@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,12 +19,13 @@ from kedro.pipeline.node import Node
 
 from tabweave import __version__
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
+from tabweave.schema import SPLITS
 
 logger = logging.getLogger(__name__)
 
 
 def _rows(report: dict[str, Any]) -> str:
-    rows = [f"{split['rows']:,}" for split in report["splits"].values()]
+    rows = [f"{report['splits'][split]['rows']:,}" for split in SPLITS]
     return f"{' / '.join(rows)} rows (train / val / test)"
 
 
@@ -84,6 +87,7 @@ class _Run:
     started: float
     last_saved: float
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    process: int = 0
     details: dict[str, str] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)
     metrics: dict[str, Any] | None = None
@@ -94,6 +98,7 @@ class SummaryHooks:
 
     def __init__(self) -> None:
         self.run = _Run({}, 0.0, 0.0)
+        self.one_at_a_time = threading.Lock()  # ThreadRunner saves from several threads
 
     @hook_impl
     def before_pipeline_run(
@@ -104,7 +109,7 @@ class SummaryHooks:
         for node in pipeline.nodes:
             waiting.setdefault(stage_of(node), set()).update(node.outputs)
         now = time.monotonic()
-        self.run = _Run(waiting, now, now)
+        self.run = _Run(waiting, now, now, process=os.getpid())
         env = run_params.get("env") or "base"
         stages = ", ".join(stage for stage in STAGES if stage in waiting)
         logger.info("tabweave %s, environment %s: %s", __version__, env, stages)
@@ -116,9 +121,17 @@ class SummaryHooks:
         Nodes of several stages may take turns, so a stage's seconds are those that led
         to its outputs, and the seconds of all stages add up to the run's.
         """
-        run, stage, now = self.run, stage_of(node), time.monotonic()
-        run.seconds[stage] += now - run.last_saved
-        run.last_saved = now
+        run, stage = self.run, stage_of(node)
+        if run.process != os.getpid():
+            return  # a process of ParallelRunner sees a part of the run only
+        with self.one_at_a_time:
+            now = time.monotonic()
+            run.seconds[stage] += now - run.last_saved
+            run.last_saved = now
+            self._note(dataset_name, data, stage, f"{run.seconds[stage]:7.1f} s")
+
+    def _note(self, dataset_name: str, data: Any, stage: str, seconds: str) -> None:
+        run = self.run
         run.saved.add(dataset_name)
         if dataset_name in DETAILS:
             run.details[stage] = DETAILS[dataset_name](data)
@@ -128,12 +141,19 @@ class SummaryHooks:
         waiting.discard(dataset_name)
         if not waiting:
             detail = run.details.get(stage, "")
-            logger.info("%-9s %7.1f s  %s", stage, run.seconds[stage], detail)
+            logger.info("%-9s %9s  %s", stage, seconds, detail)
 
     @hook_impl
-    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Metrics beside the baselines, and where the files are."""
         run = self.run
+        if not pipeline.nodes:
+            logger.warning("Nothing was run: no node belongs to what was asked for.")
+        for node in pipeline.nodes:
+            # What processes of ParallelRunner have saved; their seconds overlap.
+            for name in (name for name in node.outputs if name not in run.saved):
+                data = catalog.load(name) if name in DETAILS else None
+                self._note(name, data, stage_of(node), "")
         logger.info("%-9s %7.1f s", "total", time.monotonic() - run.started)
         if run.metrics is None:
             return

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from tabweave.schema import Parameters, Quoting
+from tabweave.schema import LocalPath, Parameters, Quoting
 
 
 class ScoreConfig(Parameters):
@@ -14,13 +14,13 @@ class ScoreConfig(Parameters):
 
     OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"overwrite"})
 
-    bundle: str | None = Field(default=None, min_length=1)
+    bundle: LocalPath | None = Field(default=None, min_length=1)
     """Folder of the bundle; None is the one that the export stage has written."""
-    input: str | None = Field(default=None, min_length=1)
+    input: LocalPath | None = Field(default=None, min_length=1)
     """The rows to score, .csv, .tsv or .parquet; relative to the project root."""
-    output: str | None = Field(default=None, min_length=1)
+    output: LocalPath | None = Field(default=None, min_length=1)
     """File for the rows with predictions, in the format of the input."""
-    rejects: str | None = Field(default=None, min_length=1)
+    rejects: LocalPath | None = Field(default=None, min_length=1)
     """File for rows that cannot be scored; None refuses an input with such a row."""
     quoting: Quoting | None = None
     """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character

@@ -11,6 +11,7 @@ from typing import Any
 
 from tabweave import __version__
 from tabweave.artifacts import content_hash
+from tabweave.run_locks import locked, writing
 from tabweave.schema import Quoting
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile
@@ -83,6 +84,7 @@ def score_file(
     Raises:
         ConfigError: A path cannot be used, or exists and may not be replaced.
         SchemaError: The file does not fit the model; the message lists rows and columns.
+        InUseError: Another process writes one of the files.
         ArtifactError: The bundle is not usable, int8 answers are not right on this
             machine, or the file changed meanwhile.
         WriteError: The disk is full or a folder cannot be written. What was scored
@@ -103,7 +105,10 @@ def score_file(
     for doubt in survey.doubts:
         logger.warning("%s: %s", paths.source, doubt)
     record = _record(content, scorer, config, raw.quoting)
-    with opened_parts(paths.output, record, overwrite=config.overwrite) as parts:
+    with (
+        locked([writing(rejects)] if rejects else []),
+        opened_parts(paths.output, record, overwrite=config.overwrite) as parts,
+    ):
         work = Work(file, scorer, parts, config)
         resumed = work.score(survey.rows, progress=progress)
         parts.claim(paths.written.values())

@@ -6,8 +6,6 @@ made from; parts of anything else are never used.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +27,7 @@ from tabweave.artifacts import (
     write_json,
 )
 from tabweave.errors import ArtifactError, ConfigError, some_of
+from tabweave.run_locks import locked, writing
 
 RECORD, CLAIMS = "record.json", "claims.json"
 KEY = b"tabweave"
@@ -122,54 +121,23 @@ def opened_parts(
         overwrite: Whether parts of another scoring may be removed.
 
     Raises:
-        ConfigError: There are parts of another scoring, or another process is at work.
+        ConfigError: There are parts of another scoring.
+        InUseError: Another process writes the output.
         ArtifactError: The folder of the parts holds something else.
         WriteError: The folder cannot be made.
     """
     folder = parts_folder(output)
-    handle = _locked(folder, output)
-    try:
+    with locked([writing(output)]):
+        with naming_the_disk(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(folder):
+                folder.mkdir()
+        if folder.is_symlink() or not folder.is_dir():
+            raise _in_the_way(folder)
         _make_room(folder, record, overwrite=overwrite)
         yield Parts(folder, hashlib.sha256(dump_json(record).encode()).hexdigest())
         _clear(folder)
         shutil.rmtree(folder)
-    finally:
-        os.close(handle)
-
-
-def _locked(folder: Path, output: Path) -> int:
-    """A handle that holds the folder, made if need be, against other processes."""
-    with naming_the_disk(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with naming_the_disk(folder), contextlib.suppress(FileExistsError):
-            folder.mkdir()
-        try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue  # the process that held it has just finished
-        except OSError as error:
-            raise _in_the_way(folder) from error
-        if _holds(handle, folder, output):
-            return handle
-
-
-def _holds(handle: int, folder: Path, output: Path) -> bool:
-    """Locks a folder; False if it is not the one of that name any more."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), os.stat(folder)):
-            return True
-    except FileNotFoundError:
-        pass
-    except BlockingIOError as error:
-        os.close(handle)
-        raise ConfigError(
-            f"Another process is scoring into {output}. Wait for it, or give another "
-            "output."
-        ) from error
-    os.close(handle)
-    return False
 
 
 def _make_room(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:

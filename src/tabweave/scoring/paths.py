@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabweave.errors import ConfigError, MissingDataError, Problems
+from tabweave.local_paths import check_local_paths
 from tabweave.tables import RawTable, format_of
 
 
@@ -43,6 +44,9 @@ class ScoringPaths:
             MissingDataError: There is no input.
             ConfigError: Lists every file that cannot be used.
         """
+        check_local_paths(
+            {"bundle": self.bundle, "score.input": self.source, **self.written}
+        )
         if not self.source.is_file():
             raise MissingDataError(f"There is no file {self.source} to score.")
         problems = Problems("The files cannot be used")

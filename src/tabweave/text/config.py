@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, PositiveInt
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
-from tabweave.schema import DataSchema, Parameters
+from tabweave.schema import DataSchema, LocalPath, Parameters
 
 Step = Literal[
     "dialogue_splitter",
@@ -71,7 +71,7 @@ class TextFieldConfig(Parameters):
     """Name of the field: a column of the token table and a folder of the tokenizer."""
     columns: tuple[str, ...] = ()
     """Columns joined by one blank, in this order; empty means the column `name`."""
-    encoder: str | None = None
+    encoder: LocalPath | None = None
     """scratch, a local folder or a hub id."""
     steps: Steps | None = None
     """Steps of this field, in their order."""
@@ -88,7 +88,7 @@ class TextFieldConfig(Parameters):
 class TextConfig(Parameters):
     """Parameter group ``text``: how texts become chunks of token ids."""
 
-    encoder: str = SCRATCH
+    encoder: LocalPath = SCRATCH
     """Whose tokenizer: scratch (learned from train), a local folder or a hub id."""
     steps: Steps = ALL_STEPS
     """Steps of the first field; without dialogue_chunker a row has one chunk."""

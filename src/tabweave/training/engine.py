@@ -11,6 +11,7 @@ from tabweave.artifacts import content_hash
 from tabweave.models.classifier import Classifier
 from tabweave.models.registry import build_model
 from tabweave.models.row_vectors import frozen_rows
+from tabweave.processes import die_with_parent
 from tabweave.text.encoder_files import encoder_digest
 from tabweave.training.checkpoint import model_weights
 from tabweave.training.config import TrainingConfig
@@ -19,7 +20,6 @@ from tabweave.training.fitting import fit, fit_in_rank
 from tabweave.training.history import hyperparameters
 from tabweave.training.launch import Ranks, launch
 from tabweave.training.plan import TrainingPlan
-from tabweave.training.ranks import die_with_parent
 from tabweave.training.resume import resumable
 
 MAY_CHANGE = TrainingConfig.OF_THE_RUN | {

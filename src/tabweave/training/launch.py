@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tabweave import errors
 from tabweave.artifacts import scratch_folder
 from tabweave.errors import TrainingError
+from tabweave.processes import die_with_parent
 from tabweave.signals import interrupt
 from tabweave.training.notes import TERMINATED, read_notes
 from tabweave.training.warden import Warden
@@ -99,9 +100,7 @@ def local_devices() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def launch(
-    task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True
-) -> Any:
+def launch(task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True) -> Any:
     """Calls a function in every process.
 
     Args:
@@ -123,7 +122,7 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    from tabweave.training.ranks import Meeting, die_with_parent, work
+    from tabweave.training.ranks import Meeting, work
 
     die_with_parent()
     multiprocessing.set_forkserver_preload(PRELOADED)

@@ -10,19 +10,17 @@ import signal
 import socket
 import struct
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
-from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 import torch.distributed as dist
 
+from tabweave.processes import die_with_parent
 from tabweave.training.distributed import from_first
 from tabweave.training.notes import Note
 from tabweave.training.warden import DUMP
@@ -153,20 +151,3 @@ def _write_log(log: TextIO, meeting: Meeting, rank: int) -> None:
         sys.stderr.flush()
         os.dup2(log.fileno(), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         os.dup2(log.fileno(), sys.__stderr__.fileno() if sys.__stderr__ else 2)
-
-
-@cache
-def die_with_parent() -> None:
-    """Kills this process as soon as the one that started it with Python is gone.
-
-    A process of its own, such as a command, has none and goes on.
-    """
-    launcher = parent_process()
-    if launcher is None:
-        return
-
-    def watch() -> None:
-        connection.wait([launcher.sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="watches the launcher", daemon=True).start()

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tabweave.processes import is_running
 from tabweave.training.notes import read_notes
 
 DUMP = signal.SIGUSR1
@@ -31,18 +32,10 @@ def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
-        return not Path("/proc").exists() and _answers(pid)
+        return not Path("/proc").exists() and is_running(pid)
     except ProcessLookupError:
         return False
     return state.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
 
 
 class Warden:
