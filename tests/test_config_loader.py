@@ -247,3 +247,8 @@ def test_an_address_in_a_file_of_the_configuration_is_refused(conf):
     _, *lines = str(caught.value).splitlines()
     (line,) = lines
     assert line.startswith("  - path of raw in the catalog: 'gs://bucket/x' is an addr")
+
+
+def test_a_configuration_elsewhere_is_refused():
+    with pytest.raises(ConfigError, match="--conf-source: 's3://bucket/conf' is an ad"):
+        loader("s3://bucket/conf")

@@ -15,7 +15,7 @@ PREDICTED = "predicted"
 
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
-LocalPath = Annotated[str, AfterValidator(local_path)]
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(local_path)]
 """A file or folder of this machine; an address such as ``s3://`` is refused."""
 
 

@@ -129,8 +129,8 @@ def test_what_other_processes_have_saved_is_told_at_the_end(summary, tmp_path):
     last = make_node("imputer", "metrics", "m", "evaluate")
     names = ("scaler", "imputer", "metrics")
     entries = {n: JsonDataset(path=str(tmp_path / f"{n}.json")) for n in names}
-    for name, value in zip(names, ({"features": [1]}, {}, {"test/auroc": 0.75})):
-        entries[name].save(value)
+    entries["scaler"].save({"features": [1]})
+    entries["metrics"].save({"test/auroc": 0.75})
     start(hooks, node, last)
     hooks.after_pipeline_run(
         pipeline=Pipeline([node, last]), catalog=DataCatalog(entries)
