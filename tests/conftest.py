@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tabweave.fabrication import FabricationConfig, fabricate
+from tabweave.processes import Process
 from tabweave.tables import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +112,12 @@ def dead_process():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
+
+
+@pytest.fixture
+def dead_writer(dead_process):
+    """What that process has put into the names of temporary files."""
+    return str(replace(Process.here(), number=dead_process))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from tabweave.artifacts import (
     write_json,
 )
 from tabweave.errors import ArtifactError, MissingDataError, WriteError
+from tabweave.processes import Process
 
 OLD, NEW = b"old " * 1000, b"new " * 1000
 
@@ -262,17 +264,39 @@ def test_a_reader_beside_a_writer_sees_whole_files_only(tmp_path):
     assert len(seen) == 20
 
 
-def test_another_writer_that_is_still_at_work_is_left_alone(tmp_path, dead_process):
-    running = os.getppid()
-    mine = [f".x.{running}.part", ".x.backup", ".x.y.part", f".xy.{dead_process}.part"]
-    for name in [*mine, f".x.{dead_process}.part"]:
+def test_another_writer_that_may_still_be_at_work_is_left_alone(tmp_path, dead_writer):
+    """One that runs, one of another machine, and what is no temporary file of ours."""
+    running = replace(Process.here(), number=os.getppid())
+    ended = Process.parse(dead_writer)
+    foreign = replace(ended, host="00000000")
+    other_boot = replace(ended, boot="00000000")  # a container beside this one
+    mine = [f".x.{one}.part" for one in (running, foreign, other_boot)]
+    mine += [f".x.{ended.number}.part", ".x.backup", f".xy.{ended}.part"]
+    for name in [*mine, f".x.{ended}.part"]:
         (tmp_path / name).write_bytes(OLD)
     write_bytes(tmp_path / "x", lambda file: file.write(NEW))
     assert names(tmp_path) == sorted([*mine, "x"])
 
 
-def test_a_name_with_pattern_characters_is_only_a_name(tmp_path, dead_process):
-    other = tmp_path / f".a.{dead_process}.part"
+@pytest.mark.parametrize("kind", ["part", "old"])
+def test_what_an_earlier_boot_of_this_machine_left_is_removed(
+    tmp_path, dead_writer, kind
+):
+    """Its process number may be that of another process by now."""
+    before = replace(Process.here(), boot="00000000", number=os.getppid())
+    left = tmp_path / f".x.{before}.{kind}"
+    left.mkdir()
+    (left / "a").write_bytes(OLD)
+    os.utime(left, (1, 1))
+    with replacing_folder(tmp_path / "x") as part:
+        (part / "a").write_bytes(NEW)
+        assert (tmp_path / "x").exists() is (kind == "old"), "half a swap is undone"
+    assert names(tmp_path) == ["x"]
+    assert contents(tmp_path / "x") == {"a": NEW}
+
+
+def test_a_name_with_pattern_characters_is_only_a_name(tmp_path, dead_writer):
+    other = tmp_path / f".a.{dead_writer}.part"
     other.write_bytes(OLD)
     write_bytes(tmp_path / "[a]*", lambda file: file.write(NEW))
     assert names(tmp_path) == sorted([other.name, "[a]*"])

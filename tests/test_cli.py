@@ -179,3 +179,38 @@ def test_outside_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(click.ClickException, match="not inside a tabweave project"):
         project_root()
+
+
+TRAIN = {
+    "--hyperparameters": "h.json",
+    "--data": "d",
+    "--model-dir": "m",
+    "--output-dir": "o",
+    "--checkpoint-dir": "c",
+    "--artifacts": "a",
+}
+
+
+@pytest.mark.parametrize("option", TRAIN)
+def test_train_refuses_an_address_before_anything_is_written(project, option):
+    before = sorted(project.rglob("*"))
+    given = TRAIN | {option: "s3://bucket/x"}
+    done = CliRunner().invoke(cli, ["train", *(f"{k}={v}" for k, v in given.items())])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}': 's3://bucket/x' is an address" in done.stderr
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["init", "--data=gs://bucket/x", "--label=a", "--text=b"],
+        ["join", "--rendezvous=localhost:1", "--logs=gs://bucket/x"],
+    ],
+)
+def test_other_commands_refuse_an_address(project, given):
+    before = sorted(project.rglob("*"))
+    done = CliRunner().invoke(cli, given)
+    assert done.exit_code == 2
+    assert "'gs://bucket/x' is an address" in done.stderr
+    assert sorted(project.rglob("*")) == before

@@ -231,3 +231,24 @@ def test_a_run_names_folders_for_layers(conf):
 def test_a_layer_that_does_not_exist_is_refused(conf, wrong):
     with pytest.raises(ConfigError, match="layers must hold a folder"):
         loader(conf, layers=wrong)
+
+
+def test_an_address_in_a_file_of_the_configuration_is_refused(conf):
+    """data_dir of globals.yml, or a path of an entry of ours."""
+    entry = {"type": "tabweave.datasets.files.JsonDataset"}
+    catalog = {
+        "raw": {**entry, "path": "${globals:data_dir}/x"},
+        "model": {**entry, "path": "${layer:06_models}/model"},
+        "theirs": {"type": "json.JSONDataset", "path": "s3://bucket/x"},
+    }
+    put(conf, "other", catalog=catalog, globals={"data_dir": "gs://bucket"})
+    with pytest.raises(ConfigError) as caught:
+        loader(conf, "other")["catalog"]
+    _, *lines = str(caught.value).splitlines()
+    (line,) = lines
+    assert line.startswith("  - path of raw in the catalog: 'gs://bucket/x' is an addr")
+
+
+def test_a_configuration_elsewhere_is_refused():
+    with pytest.raises(ConfigError, match="--conf-source: 's3://bucket/conf' is an ad"):
+        loader("s3://bucket/conf")

@@ -10,7 +10,7 @@ from kedro.io import DataCatalog
 from tabweave import container
 from tabweave.config_loader import SWITCHES, TabweaveConfigLoader
 from tabweave.container import INPUTS, OUTPUTS
-from tabweave.errors import ConfigError, MissingDataError, SchemaError
+from tabweave.errors import ConfigError, InUseError, MissingDataError, SchemaError
 from tabweave.pipeline_registry import register_pipelines
 from tabweave.settings import CONFIG_LOADER_ARGS
 
@@ -238,3 +238,32 @@ def test_every_result_lies_in_a_folder_of_the_caller(inputs, outputs, root):
         ), name
     for name in ("checkpoints", "tensorboard_train"):
         assert catalog.get(name).path.is_relative_to(given["checkpoints"])
+
+
+@pytest.mark.parametrize("name", [*INPUTS, *OUTPUTS])
+def test_an_address_is_refused(name, inputs, outputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    address = {name: "s3://bucket/x"}
+    given = inputs | (address if name in INPUTS else {})
+    taken = outputs | (address if name in OUTPUTS else {})
+    with pytest.raises(ConfigError, match=f"{name}: 's3://bucket/x' is an address"):
+        container.train(given, taken, {}, {})
+    # A failure is written down, where there is a folder for it.
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there - before <= ({"evaluation_output"} if name in INPUTS else set())
+
+
+def test_a_run_that_is_refused_leaves_the_other_s_folder_alone(
+    inputs, outputs, monkeypatch
+):
+    """A file `failure` would say of the run at work that it has failed."""
+
+    def held(work, parameters):
+        raise InUseError("another run is at work")
+
+    rewrite(inputs, full_field_list=HEADER.strip().split(","))
+    monkeypatch.setattr(container, "_run_stages", held)
+    with pytest.raises(InUseError):
+        container.train(inputs, outputs, {}, {})
+    assert not failure(outputs).exists()

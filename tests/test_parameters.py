@@ -197,3 +197,37 @@ def test_a_metric_that_nobody_logs_is_refused_before_anything_runs():
 def test_a_seed_that_numpy_cannot_take_is_refused(group):
     with pytest.raises(ConfigError, match=rf"{group}\.seed: .*4294967296"):
         check_parameters({group: {"seed": 2**32}})
+
+
+ADDRESS = "s3://bucket/key"
+PATH_KEYS = [
+    *("data.train_filename", "data.val_filename", "data.test_filename"),
+    *("split.source", "split.output", "text.encoder"),
+    *("score.bundle", "score.input", "score.output", "score.rejects"),
+    *("data_dir", "checkpoint_dir", "model_artifacts_input", "layers.08_reporting"),
+]
+
+
+@pytest.mark.parametrize("key", PATH_KEYS)
+def test_an_address_is_no_path(key):
+    group, _, name = key.partition(".")
+    given = DATA if group == "data" else {}
+    (line,) = faults({group: {**given, name: ADDRESS} if name else ADDRESS})
+    assert line.startswith(f"{key}: '{ADDRESS}' is an address, but only files and fold")
+
+
+def test_an_address_as_the_encoder_of_one_field():
+    (line,) = faults({"text": {"fields": [{"name": "a", "encoder": "gs://b/x"}]}})
+    assert line.startswith("text.fields.0.encoder: 'gs://b/x' is an address")
+
+
+def test_all_addresses_come_with_all_other_faults():
+    named = {"data_dir": ADDRESS, "layers": {"06_models": ADDRESS}, "text": {"x": 1}}
+    assert len(faults(named)) == 3
+
+
+def test_a_name_that_looks_like_an_address_is_a_name():
+    assert (
+        faults({"data": {**DATA, "label": "http://label", "classes": ["a://b", "c"]}})
+        == []
+    )

@@ -117,3 +117,16 @@ def test_help_comes_without_anything_heavy():
     )
     assert "Usage: tabweave score [OPTIONS] BUNDLE IN OUT" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_address_is_refused_before_anything_is_written(tmp_path, monkeypatch, at):
+    monkeypatch.chdir(tmp_path)
+    given = ["bundle", "in.csv", "out.csv"]
+    given[at] = "gs://bucket/x.csv"
+    done = CliRunner().invoke(score, given)
+    assert done.exit_code == 2
+    assert "'gs://bucket/x.csv' is an address" in done.stderr
+    done = CliRunner().invoke(score, ["b", "in.csv", "out.csv", "--rejects=s3://x"])
+    assert "Invalid value for '--rejects': 's3://x' is an address" in done.stderr
+    assert list(tmp_path.iterdir()) == []

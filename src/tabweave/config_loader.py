@@ -74,6 +74,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         runtime_params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_local_paths({"--conf-source": conf_source})
         self._project = Path(conf_source).resolve().parent
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment(Path(conf_source))

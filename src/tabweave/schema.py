@@ -16,7 +16,7 @@ PREDICTED = "predicted"
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
 Quoting = Literal["standard", "none"]
-LocalPath = Annotated[str, AfterValidator(local_path)]
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(local_path)]
 """A file or folder of this machine; an address such as ``s3://`` is refused."""
 
 

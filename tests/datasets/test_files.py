@@ -296,9 +296,9 @@ def test_an_evaluation_that_fails_half_way_leaves_the_old_one(tmp_path, broken):
     assert digest(entry.path) == before
 
 
-def test_what_a_killed_evaluation_left_is_taken_away(tmp_path, dead_process):
+def test_what_a_killed_evaluation_left_is_taken_away(tmp_path, dead_writer):
     entry = board(tmp_path)
-    left = tmp_path / f".tensorboard_eval.{dead_process}.part"
+    left = tmp_path / f".tensorboard_eval.{dead_writer}.part"
     left.mkdir()
     (left / "events.out.tfevents.1.x").write_bytes(b"half")
     entry.save(evaluation())

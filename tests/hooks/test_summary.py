@@ -57,7 +57,9 @@ def test_seconds_go_to_the_stage_whose_output_they_led_to(summary, monkeypatch):
     saved(hooks, first, "b", {})
     saved(hooks, train, "model", {})
     saved(hooks, last, "d", {})
-    hooks.after_pipeline_run(catalog=DataCatalog({}))
+    hooks.after_pipeline_run(
+        pipeline=Pipeline([first, train, last]), catalog=DataCatalog({})
+    )
     seconds = {line.split()[0]: float(line.split()[1]) for line in lines()[1:]}
     assert seconds == {"train": 4.0, "evaluate": 1.5, "total": 6.0}
 
@@ -82,7 +84,8 @@ def test_the_end_shows_metrics_and_files(summary, tmp_path, monkeypatch):
     others["model"].save({})  # of an earlier run: not what these metrics are about
     start(hooks, node)
     saved(hooks, node, "metrics", values)
-    hooks.after_pipeline_run(catalog=DataCatalog({"metrics": dataset, **others}))
+    catalog = DataCatalog({"metrics": dataset, **others})
+    hooks.after_pipeline_run(pipeline=Pipeline([node]), catalog=catalog)
     text = "\n".join(lines())
     assert "test/auroc 0.7500" in text
     assert "0.7500" in text.splitlines()[-2]
@@ -117,3 +120,37 @@ def test_the_load_stage_tells_how_many_findings_there_are(summary, severities, n
     saved(hooks, node, "data_report", {"splits": splits, "findings": findings})
     rows = "1,200 / 1,200 / 1,200 rows (train / val / test)"
     assert lines()[-1].endswith(f"{rows}{notice}")
+
+
+def test_what_other_processes_have_saved_is_told_at_the_end(summary, tmp_path):
+    """ParallelRunner saves in processes of its own; nobody knows their seconds."""
+    hooks, lines = summary
+    node = make_node("a", ["scaler", "imputer"], "n", "tabular")
+    last = make_node("imputer", "metrics", "m", "evaluate")
+    names = ("scaler", "imputer", "metrics")
+    entries = {n: JsonDataset(path=str(tmp_path / f"{n}.json")) for n in names}
+    entries["scaler"].save({"features": [1]})
+    entries["metrics"].save({"test/auroc": 0.75})
+    start(hooks, node, last)
+    hooks.after_pipeline_run(
+        pipeline=Pipeline([node, last]), catalog=DataCatalog(entries)
+    )
+    text = "\n".join(lines())
+    assert "tabular              1 scaled features" in text
+    assert "evaluate             test/auroc 0.7500" in text
+    assert str(tmp_path / "metrics.json") in text
+
+
+def test_a_process_that_did_not_see_the_start_says_nothing(summary):
+    hooks, lines = summary
+    start(hooks, LOAD)
+    hooks.run.process += 1
+    saved(hooks, LOAD, "schema", {})
+    assert len(lines()) == 1
+
+
+def test_a_run_that_did_nothing_says_so(summary):
+    hooks, lines = summary
+    start(hooks)
+    hooks.after_pipeline_run(pipeline=Pipeline([]), catalog=DataCatalog({}))
+    assert any(line.startswith("Nothing was run") for line in lines())

@@ -5,7 +5,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-from tabweave.errors import ArtifactError, ConfigError, WriteError
+from tabweave.errors import ArtifactError, ConfigError, InUseError, WriteError
 from tabweave.scoring.parts import claimed_paths, opened_parts, parts_folder
 
 RECORD = {"input": "a", "bundle": "b", "options": {"window_rows": 4}}
@@ -153,7 +153,9 @@ def test_two_processes_do_not_score_into_one_output(output, record):
     ) as process:
         assert process.stdout.readline() == "open\n"
         with (
-            pytest.raises(ConfigError, match="Another process is scoring"),
+            pytest.raises(
+                InUseError, match=f"process {process.pid} .* writes it since"
+            ),
             opened_parts(output, record, overwrite=True),
         ):
             pass
@@ -166,7 +168,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     output = tmp_path / "file" / "out.csv"
     with (
-        pytest.raises(WriteError, match=r"Cannot write .*/file/out\.csv\.parts: "),
+        pytest.raises(WriteError, match=r"Cannot write .*/file/out\.csv: "),
         opened_parts(output, RECORD, overwrite=False),
     ):
         pass
@@ -189,7 +191,7 @@ def test_processes_that_come_and_go_never_share_a_folder(output):
     """Each opens, notes that it is alone, and ends; nobody sees another's note."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from tabweave.errors import ConfigError\n"
+        "from tabweave.errors import InUseError\n"
         "from tabweave.scoring.parts import opened_parts\n"
         "alone = Path(sys.argv[1]).with_name('alone'); done = 0\n"
         "end = time.time() + 2\n"
@@ -198,7 +200,7 @@ def test_processes_that_come_and_go_never_share_a_folder(output):
         "        with opened_parts(Path(sys.argv[1]), {'n': sys.argv[2]},\n"
         "                          overwrite=True):\n"
         "            alone.touch(exist_ok=False); alone.unlink(); done += 1\n"
-        "    except ConfigError:\n"
+        "    except InUseError:\n"
         "        pass\n"
         "print(done)\n"
     )

@@ -14,13 +14,13 @@ class ScoreConfig(Parameters):
 
     OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"overwrite"})
 
-    bundle: LocalPath | None = Field(default=None, min_length=1)
+    bundle: LocalPath | None = None
     """Folder of the bundle; None is the one that the export stage has written."""
-    input: LocalPath | None = Field(default=None, min_length=1)
+    input: LocalPath | None = None
     """The rows to score, .csv, .tsv or .parquet; relative to the project root."""
-    output: LocalPath | None = Field(default=None, min_length=1)
+    output: LocalPath | None = None
     """File for the rows with predictions, in the format of the input."""
-    rejects: LocalPath | None = Field(default=None, min_length=1)
+    rejects: LocalPath | None = None
     """File for rows that cannot be scored; None refuses an input with such a row."""
     quoting: Quoting | None = None
     """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character

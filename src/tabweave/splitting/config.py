@@ -44,9 +44,9 @@ class SplitConfig(Parameters):
     The columns of ids, labels and texts are those of the group ``data``.
     """
 
-    source: LocalPath | None = Field(default=None, min_length=1)
+    source: LocalPath | None = None
     """The raw file, .csv, .tsv or .parquet; relative to the project root."""
-    output: LocalPath = Field(default="data/01_raw/split", min_length=1)
+    output: LocalPath = "data/01_raw/split"
     """Folder that receives the train, val and test folders; a folder of its own."""
     method: Method = "stratified"
     """By class at random, by time, or by group: the rule that divides the rows."""
