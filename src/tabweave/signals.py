@@ -9,6 +9,7 @@ and ends the process. A second signal ends it at once.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import select
@@ -70,6 +71,7 @@ class _Watch:
         os.set_blocking(self._write, False)
         self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._thread.start()
+        atexit.register(self._leave)  # early, so that it comes after those of libraries
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or `command &`
                 self.before[number] = signal.signal(number, self._on_signal)
@@ -77,6 +79,7 @@ class _Watch:
     def stop(self) -> None:
         """Puts back what was there before."""
         self.put_back()
+        atexit.unregister(self._leave)
         signal.set_wakeup_fd(self._wakeup)
         self._over = True
         os.write(self._write, bytes([WAKE]))
@@ -111,6 +114,14 @@ class _Watch:
         start = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
         with suppress(OSError):
             os.write(2, f"{start}{line}\n".encode())
+
+    def _leave(self) -> None:
+        # Taking apart all that PyTorch has loaded can take longer than LIMIT_S.
+        if self.number is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):
+                    stream.flush()
+            os._exit(128 + self.number)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.begin(number)
