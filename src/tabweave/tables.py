@@ -19,13 +19,7 @@ import pyarrow.parquet as pq
 
 from tabweave.artifacts import replacing
 from tabweave.delimited import NOT_UTF8, read_cells, read_header
-from tabweave.errors import (
-    ArtifactError,
-    MissingDataError,
-    SchemaError,
-    shorten,
-    some_of,
-)
+from tabweave.errors import ArtifactError, SchemaError, shorten
 from tabweave.schema import InvalidUtf8
 from tabweave.utf8 import first_invalid, is_utf8, repaired
 
@@ -41,80 +35,6 @@ def format_of(path: Path) -> TableFormat | None:
     return next((f for f in get_args(TableFormat) if f".{f}" == ending), None)
 
 
-def find_first_data_file(folder: Path) -> Path:
-    """The first file of a supported format in sorted order; markers are passed over.
-
-    Raises:
-        MissingDataError: The folder holds no such file.
-    """
-    folder = Path(folder)
-    names = _file_names(folder)
-    for name in names:
-        if format_of(Path(name)) and not name.startswith((".", "_")):
-            return folder / name
-    raise MissingDataError(
-        f"No supported data file (.tsv, .csv, .parquet) found in {folder}. It holds "
-        f"{some_of(names) or 'nothing'}."
-    )
-
-
-def _file_names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_file())
-
-
-def find_split_file(data_dir: Path, split: str, filename: str | None = None) -> Path:
-    """Finds the file of a split.
-
-    A named file wins; then the first supported file of ``<data_dir>/<split>/``; then
-    exactly one ``<data_dir>/<split>.{tsv,csv,parquet}``.
-
-    Raises:
-        MissingDataError: There is no such file; the message says where it was sought.
-        SchemaError: Several files claim to be the split.
-    """
-    data_dir = Path(data_dir)
-    if filename is not None:
-        return _named_file(data_dir, split, filename)
-    folder = data_dir / split
-    beside = [data_dir / f"{split}.{ending}" for ending in FORMATS]
-    there = [path for path in beside if path.is_file()]
-    try:
-        return find_first_data_file(folder)
-    except MissingDataError:
-        if folder.is_dir() and not there:
-            raise
-    if len(there) > 1:
-        raise SchemaError(
-            f"Several files claim to be the {split} split: {[p.name for p in there]} in "
-            f"{data_dir}. Keep one, or set data.{split}_filename."
-        )
-    if there:
-        return there[0]
-    raise MissingDataError(
-        f"No supported data file (.tsv, .csv, .parquet) found in {folder}, and "
-        f"no {split}.tsv, {split}.csv or {split}.parquet in {data_dir}. Set data_dir to "
-        "the folder of your files: kedro run --params=data_dir=<folder>."
-    )
-
-
-def _named_file(data_dir: Path, split: str, filename: str) -> Path:
-    tried = [data_dir / split / filename, data_dir / filename]
-    found = next((path for path in tried if path.is_file()), None)
-    if found is None:
-        raise MissingDataError(
-            f"data.{split}_filename names {filename!r}, but neither {tried[0]} nor "
-            f"{tried[1]} exists."
-        )
-    if format_of(found) is None:
-        raise SchemaError(
-            f"data.{split}_filename names {filename!r}, whose format is not known. "
-            "Supported endings: .tsv, .csv, .parquet."
-        )
-    return found
-
-
 @dataclass(frozen=True)
 class RawTable:
     """A user's file: knows its format, reads by column name, changes no cell.
@@ -123,11 +43,13 @@ class RawTable:
         path: The file.
         split: The split that it holds.
         invalid_utf8: Whether bytes that are not UTF-8 are refused or replaced by U+FFFD.
+        unread: Names of files beside it that look like tables and are not read.
     """
 
     path: Path
     split: str
     invalid_utf8: InvalidUtf8 = "refuse"
+    unread: tuple[str, ...] = ()
 
     @property
     def format(self) -> TableFormat:
@@ -148,6 +70,20 @@ class RawTable:
         if self.format == "parquet":
             return list(self._open_parquet().schema_arrow.names)
         return read_header(self.path, DELIMITERS[self.format])
+
+    def schema(self) -> pa.Schema:
+        """Columns and types of the file; every column of a CSV or TSV is text.
+
+        Raises:
+            SchemaError: As `columns`.
+        """
+        if self.format == "parquet":
+            return self._open_parquet().schema_arrow
+        return pa.schema([(name, pa.string()) for name in self.columns()])
+
+    def place(self, row: int) -> str:
+        """What a message calls a row; row 1 is the first row below the header."""
+        return f"row {row}"
 
     def batches(
         self,

@@ -11,8 +11,9 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
+from tabweave.lookup import find_table
+from tabweave.parted_tables import Source, open_table
 from tabweave.scoring import ScoreConfig, score_file
-from tabweave.tables import RawTable
 
 
 class DeployedBundleDataset(FileDataset[Any, Path]):
@@ -28,7 +29,7 @@ class DeployedBundleDataset(FileDataset[Any, Path]):
 
 
 class ScoringInputDataset(UsersFileDataset):
-    """The user's file that is to be scored."""
+    """The user's file, or files, to be scored."""
 
     PARAMETER = "score.input"
     USE = (
@@ -40,18 +41,18 @@ class ScoringInputDataset(UsersFileDataset):
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A file, and the bundle that is to score it."""
+    """A table, and the bundle that is to score it."""
 
     bundle: Path
-    source: RawTable
+    source: Source
     config: ScoreConfig
 
 
-class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
+class ScoredFileDataset(FileDataset[ScoringJob, Source]):
     """The rows of a file with predictions, in the format of the file.
 
     Args:
-        path: The file.
+        path: The file; a folder where the input is no single file.
         rejects: ``{path: <file>}`` for the rows that cannot be scored; the path None
             refuses an input with such a row.
         metadata: For kedro-viz.
@@ -67,9 +68,9 @@ class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
         super().__init__(path=path, metadata=metadata)
         self._rejects = (rejects or {}).get("path")
 
-    def load(self) -> RawTable:
+    def load(self) -> Source:
         """A handle that reads by column."""
-        return RawTable(self.path, "scored")
+        return open_table(find_table(self.path, "score.output"), "scored")
 
     def save(self, data: ScoringJob) -> None:
         """Scores the file window by window and writes it in one step."""

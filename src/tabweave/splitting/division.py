@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, some_of
+from tabweave.parted_tables import PartedTable, Source, unread_sentence
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.assignment import (
     DROPPED,
@@ -25,7 +27,8 @@ from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.duplicates import duplicate_units, merged_units
 from tabweave.splitting.keys import RowKeys, read_keys
 from tabweave.splitting.times import split_by_time
-from tabweave.tables import RawTable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Division:
         report: As ``split_report.json`` holds it.
     """
 
-    source: RawTable
+    source: Source
     sides: Sides
     report: dict[str, Any]
 
@@ -71,7 +74,7 @@ class _Units:
     duplicates: Codes | None = None
 
 
-def divide(source: RawTable, data: DataConfig, config: SplitConfig) -> Division:
+def divide(source: Source, data: DataConfig, config: SplitConfig) -> Division:
     """The split of every row of a file, by the method of the configuration.
 
     * stratified: each class is divided by the fractions, up to one row. The hash of the
@@ -85,6 +88,9 @@ def divide(source: RawTable, data: DataConfig, config: SplitConfig) -> Division:
             would be empty.
         ConfigError: The settings do not fit the columns.
     """
+    unread = unread_sentence(source, "split.source")
+    if unread:
+        logger.warning("%s.", unread)
     keys = read_keys(source, data, config)
     units = _units(keys, config)
     sides = _sides(keys, units, config)
@@ -137,7 +143,7 @@ def _sides(keys: RowKeys, units: _Units, config: SplitConfig) -> Sides:
 
 
 def _empty(
-    source: RawTable, split: str, units: _Units, sides: Sides, config: SplitConfig
+    source: Source, split: str, units: _Units, sides: Sides, config: SplitConfig
 ) -> str:
     largest = int(np.bincount(units.codes).max())
     dropped = int((sides == DROPPED).sum())
@@ -153,7 +159,7 @@ def _empty(
 
 
 def _report(
-    source: RawTable, keys: RowKeys, units: _Units, sides: Sides, config: SplitConfig
+    source: Source, keys: RowKeys, units: _Units, sides: Sides, config: SplitConfig
 ) -> dict[str, Any]:
     labels, classes = sorted_codes(keys.labels)
     splits = {
@@ -166,6 +172,11 @@ def _report(
         "method": config.method,
         "seed": config.seed,
         "rows": len(sides),
+        **(
+            {"parts": source.rows_per_part(len(sides))}
+            if isinstance(source, PartedTable)
+            else {}
+        ),
         "dropped_by_embargo": int((sides == DROPPED).sum()),
         "splits": splits,
     }
@@ -179,6 +190,8 @@ def _report(
     for split, share in zip(SPLITS, config.fractions, strict=True):
         splits[split]["wanted_share"] = float(share)
     report["findings"] = list(_findings(report, config))
+    if unread := unread_sentence(source, "split.source"):
+        report["findings"].append({"severity": "warning", "message": unread})
     return report
 
 
