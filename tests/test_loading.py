@@ -304,7 +304,7 @@ def test_numbers_are_the_nearest_float32_in_every_format(tmp_path_factory, numbe
 def test_empty_and_repeated_ids_are_named_with_their_rows(tmp_path):
     ids = ["a", "", "b", "a", "c", "b", None, "a", "a"]
     assert refused(tmp_path, id=ids) == [
-        "train.parquet: id column 'id' is empty in 2 rows, first [2, 7].",
+        "train.parquet: id column 'id' is empty in 2 rows, first rows 2, 7.",
         "train.parquet: id column 'id' must be unique, but 2 ids repeat: 'a' in rows 1, "
         "4, 8 and 1 more; 'b' in rows 3, 6.",
     ]
@@ -392,7 +392,7 @@ def test_one_error_lists_everything_in_all_files(tmp_path):
     for start in [
         "train.csv: numeric column 'price' holds cells that are not numbers",
         "train.csv: numeric column 'price' holds values that are infinite as float32",
-        "train.csv: id column 'id' is empty in 1 rows, first [3].",
+        "train.csv: id column 'id' is empty in 1 rows, first row 3.",
         "train.csv: id column 'id' must be unique, but 1 ids repeat: 'a' in rows 1, 2.",
         "train.csv: label column 'y' is empty in 1 rows, first row 2.",
         "train.csv: train needs at least two classes in 'y', but holds '0'.",

@@ -265,10 +265,11 @@ def _first(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBa
 
 def named_rows(source: Source, rows: Iterable[int]) -> str:
     """Where the first few rows lie; row 1 is the first row below the header."""
-    every = list(rows)
-    shown = ", ".join(source.place(int(row)) for row in every[:SHOWN])
+    every = [int(row) for row in rows]
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return f"{shown}{more}"
+    if isinstance(source, RawTable) and len(every) > 1:
+        return f"rows {', '.join(map(str, every[:SHOWN]))}{more}"
+    return f"{', '.join(map(source.place, every[:SHOWN]))}{more}"
 
 
 def unread_sentence(source: Source, parameter: str) -> str:

@@ -11,9 +11,10 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
-from tabweave.lookup import find_table
+from tabweave.lookup import find_in_folder
 from tabweave.parted_tables import Source, open_table
 from tabweave.scoring import ScoreConfig, score_file
+from tabweave.tables import RawTable
 
 
 class DeployedBundleDataset(FileDataset[Any, Path]):
@@ -70,7 +71,9 @@ class ScoredFileDataset(FileDataset[ScoringJob, Source]):
 
     def load(self) -> Source:
         """A handle that reads by column."""
-        return open_table(find_table(self.path, "score.output"), "scored")
+        if self.path.is_dir():
+            return open_table(find_in_folder(self.path), "scored")
+        return RawTable(self.path, "scored")
 
     def save(self, data: ScoringJob) -> None:
         """Scores the file window by window and writes it in one step."""

@@ -47,9 +47,8 @@ def file_name(source: Source) -> str:
         >>> file_name(RawTable(Path("_all.TSV"), "source"))
         'all.tsv'
     """
-    parted = isinstance(source, PartedTable)
-    name = source.folder.name if parted else source.path.stem
-    stem = name.strip().lstrip("._") or "rows"
+    named = source.folder if isinstance(source, PartedTable) else source.path
+    stem = named.stem.strip().lstrip("._") or "rows"
     return f"{stem}.{source.format}"
 
 
