@@ -213,14 +213,16 @@ def find_in_folder(folder: Path) -> Found:
     ]
     if _tables(folder) or not keyed:
         first = find_first_data_file(folder)
-        kind = family(first.name)
+        # A copy comes before its original in sorted order; it is a part of nothing.
+        kind = family(original_of(first.name) or first.name)
         names = [n for n in _visible(folder) if kind and family(n) == kind]
+        names = names or [first.name]
         others = tuple(
             name
             for name in _below(folder)
-            if name not in {*names, first.name} and (kind or _looks_like_table(name))
+            if name not in names and (kind or _looks_like_table(name))
         )
-        return _family(folder, names or [first.name], folder, others)
+        return _family(folder, names, folder, others)
     inside = [name for key in keyed for name in _in_key_folder(folder, key)]
     if not inside:
         raise MissingDataError(
@@ -251,7 +253,9 @@ def _set(
         SchemaError: Their formats, or the keys of their folders, are not the same.
     """
     ordered = sorted(names, key=natural_order)
-    formats = {format_of(Path(name)): name for name in reversed(ordered)}
+    formats: dict[str | None, PurePath] = {}
+    for name in ordered:
+        formats.setdefault(format_of(Path(name)), name)
     if len(formats) > 1 or None in formats:
         shown = ", ".join(
             f"{name} ({kind or 'not .tsv, .csv or .parquet'})"
