@@ -688,7 +688,7 @@ def test_parts_without_any_row_are_refused(tmp_path):
     with pytest.raises(SchemaError, match=f"{tmp_path / 'train'}: there are no rows"):
         load_splits({"train": split_of(tmp_path)}, config)
     (tmp_path / "train" / "part-1.csv").write_text("")
-    with pytest.raises(SchemaError, match="part-1.csv: the file is empty"):
+    with pytest.raises(SchemaError, match=r"part-1.csv: the file is empty"):
         load_splits({"train": split_of(tmp_path)}, config)
 
 

@@ -113,5 +113,5 @@ def test_folders_that_must_not_be_written_are_named(parts, output, words):
 
 @pytest.mark.parametrize("rejects", ["out", "out/left", "."])
 def test_rejects_and_output_are_two_folders(parts, rejects):
-    with pytest.raises(ConfigError, match="are both|lie in one another"):
+    with pytest.raises(ConfigError, match=r"are both|lie in one another"):
         check(parts, "out", rejects, source="in")

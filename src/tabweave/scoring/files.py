@@ -178,12 +178,12 @@ def _score(works: Sequence[Work], surveys: Sequence[Survey], *, progress: bool) 
 
 def _check_same_files(paths: ScoringPaths) -> None:
     """Refuses an input that has got, or lost, files since it was read."""
-    now = find_table(paths.source, "score.input").files
-    if now != paths.found.files:
-        changed = {*now} ^ {*paths.found.files}
+    now = find_table(paths.source, "score.input").names
+    changed = sorted(map(str, {*now} ^ {*paths.found.names}))
+    if changed:
         raise ArtifactError(
-            f"{paths.source} changed while it was scored: {some_of(map(str, changed))} "
-            "came or went. The output was not written; score it again."
+            f"{paths.source} changed while it was scored: {some_of(changed)} came or "
+            "went. The output was not written; score it again."
         )
 
 
