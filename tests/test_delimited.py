@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tabweave import delimited
 from tabweave.delimited import read_cells, read_header
 from tabweave.errors import SchemaError
+from tabweave.quotes import Dialect
 
 FEW = settings(max_examples=150, deadline=None)
 
@@ -20,17 +21,18 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("delimited")
 
 
-def rows_of(path, delimiter=",", columns=None):
-    header = read_header(path, delimiter)
-    batches = list(read_cells(path, delimiter, columns or header))
+def rows_of(path, delimiter=",", columns=None, quoting="standard"):
+    dialect = Dialect(delimiter, quoting)
+    header = read_header(path, dialect)
+    batches = list(read_cells(path, dialect, columns or header))
     assert all(set(b.schema.types) == {pa.string()} for b in batches)
     return [row for b in batches for row in zip(*b.to_pydict().values(), strict=True)]
 
 
-def rows_from(content, folder, delimiter=",", columns=None):
+def rows_from(content, folder, delimiter=",", columns=None, quoting="standard"):
     path = folder / "x.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return rows_of(path, delimiter, columns)
+    return rows_of(path, delimiter, columns, quoting)
 
 
 def refusal(content, folder, delimiter=","):
@@ -268,7 +270,7 @@ def test_a_file_of_several_real_blocks_keeps_every_row(tmp_path):
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("a", "b"), *rows])
     assert path.stat().st_size > delimited.BLOCK_BYTES
-    batches = list(read_cells(path, ",", ["a", "b"]))
+    batches = list(read_cells(path, Dialect(","), ["a", "b"]))
     assert len(batches) > 1
     assert pa.Table.from_batches(batches)["b"].to_pylist() == [row[1] for row in rows]
 

@@ -14,14 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from tabweave.delimited import NOT_UTF8
 from tabweave.errors import shorten
-from tabweave.schema import DataConfig, InvalidUtf8, Parameters
+from tabweave.schema import DataConfig, InvalidUtf8, Parameters, Quoting
+from tabweave.utf8 import invalid_cells, repaired
 
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 EXACT_INTEGERS = 2**24
 SHOWN = 3
 
 Mask = npt.NDArray[np.bool_]
+FaultKind = Literal["value", "length", "encoding", "type"]
 
 
 class CellRules(Parameters):
@@ -33,6 +36,8 @@ class CellRules(Parameters):
     """Longest cell in bytes."""
     invalid_utf8: InvalidUtf8 = "refuse"
     """Bytes that are not UTF-8: refuse them, or repair them to U+FFFD."""
+    quoting: Quoting | None = None
+    """Whether cells of a CSV or TSV may be in quotes, as ``data.quoting``."""
 
     @classmethod
     def of(cls, config: DataConfig) -> CellRules:
@@ -47,12 +52,12 @@ class Fault:
     Attributes:
         reason: What is wrong, with the name of the column.
         wrong: Shape [rows]: which cells.
-        kind: The value of single cells, their length, or the type of the column.
+        kind: The value of single cells, their length or bytes, or the type of the column.
     """
 
     reason: str
     wrong: Mask
-    kind: Literal["value", "length", "type"] = "value"
+    kind: FaultKind = "value"
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,34 @@ class TypedCells:
     values: pa.Array
     faults: tuple[Fault, ...] = ()
     inexact: int = 0
+
+
+def readable_text(
+    name: str, values: pa.Array, rules: CellRules
+) -> tuple[pa.Array, tuple[Fault, ...], int]:
+    """A column whose text is UTF-8, the cells that were not, and sequences replaced.
+
+    With ``invalid_utf8: repair`` such cells are no fault, and what is replaced counts.
+    """
+    kind = values.type
+    plain = values
+    if pa.types.is_dictionary(kind):
+        if not is_any(kind.value_type, "string large_string"):
+            return values, (), 0
+        if not invalid_cells(values.dictionary).any():
+            return values, (), 0
+        plain = values.dictionary_decode()
+    if not is_any(plain.type, "string large_string"):
+        return values, (), 0
+    wrong = invalid_cells(plain)
+    if not wrong.any():
+        return values, (), 0
+    text, count = repaired(plain, plain.type)
+    text = text.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else text
+    if rules.invalid_utf8 == "repair":
+        return text, (), count
+    reason = f"column '{name}': {NOT_UTF8.rstrip('.')}"
+    return text, (Fault(reason, wrong, "encoding"),), 0
 
 
 def typed_text(name: str, values: pa.Array, rules: CellRules) -> TypedCells:
@@ -175,7 +208,7 @@ def byte_lengths(values: pa.Array) -> pa.Array | None:
 def _fault(
     reason: str,
     wrong: pa.Array | Mask,
-    kind: Literal["value", "length", "type"] = "value",
+    kind: FaultKind = "value",
 ) -> tuple[Fault, ...]:
     mask = np.asarray(wrong)
     return (Fault(reason, mask, kind),) if mask.any() else ()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -127,12 +127,18 @@ cli.add_command(score)
 @click.option("--label", required=True, help="Column to predict.")
 @click.option("--text", required=True, multiple=True, help="Text column; repeatable.")
 @click.option("--id", "id_column", help="Column that names a row; found if left out.")
+@click.option(
+    "--quoting",
+    type=click.Choice(["standard", "none"]),
+    help="Whether cells of a CSV or TSV may be in quotes; found out if left out.",
+)
 @click.option("--name", help="Name of the environment; by default that of the folder.")
 def init(
     data_dir: str,
     label: str,
     text: tuple[str, ...],
     id_column: str | None,
+    quoting: Literal["standard", "none"] | None,
     name: str | None,
 ) -> None:
     """Write a commented conf/<name>/ for your own train, val and test files."""
@@ -142,7 +148,9 @@ def init(
     folder = Path(data_dir)
     name = name or folder.resolve().name
     with one_screen_errors():
-        roles = infer_roles(folder, label=label, text=text, id_column=id_column)
+        roles = infer_roles(
+            folder, label=label, text=text, id_column=id_column, quoting=quoting
+        )
         # The project root is where relative folders count from.
         given = data_dir if (root / data_dir).is_dir() else str(folder.resolve())
         written = write_environment(root / "conf", name, given, roles)

@@ -1,4 +1,4 @@
-"""Reads CSV and TSV: every cell the text that was written, or a refusal that says where.
+"""CSV and TSV: every cell the text that was written, or a refusal that says where.
 
 Nothing is guessed: no types, no missing values, no encoding. Row 1 is the first row below
 the header, in every message.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from tabweave.errors import SchemaError, shorten
+from tabweave.quotes import Dialect, check_quotes
+from tabweave.schema import Quoting
 
 NOT_UTF8 = (
     "the cell is not UTF-8. Save the table as text in UTF-8, or let the load stage "
@@ -24,6 +28,13 @@ NOT_UTF8 = (
 )
 BLOCK_BYTES = 16 << 20
 STRING = pa.string()
+SHOWN = 3
+BOM = "\ufeff"
+_FOR_CSV: dict[Quoting | None, Any] = {
+    None: csv.QUOTE_MINIMAL,
+    "standard": csv.QUOTE_MINIMAL,
+    "none": csv.QUOTE_NONE,
+}
 # First bytes of files that are often given the ending of a text table by mistake.
 NOT_TEXT = {
     b"\xff\xfe": "UTF-16",
@@ -34,7 +45,7 @@ NOT_TEXT = {
 }
 
 
-def read_header(path: Path, delimiter: str) -> list[str]:
+def read_header(path: Path, dialect: Dialect) -> list[str]:
     """The column names as written, in the order of the file.
 
     Raises:
@@ -44,7 +55,10 @@ def read_header(path: Path, delimiter: str) -> list[str]:
         with open(
             path, encoding="utf-8-sig", errors="surrogateescape", newline=""
         ) as file:
-            header = next(csv.reader(file, delimiter=delimiter), None)
+            reader = csv.reader(
+                file, delimiter=dialect.delimiter, quoting=_FOR_CSV[dialect.quoting]
+            )
+            header = next(reader, None)
     except csv.Error as error:
         raise SchemaError(f"{path}: the header cannot be read ({error}).") from error
     if header is None:
@@ -81,20 +95,34 @@ class _Blocks(io.FileIO):
 
 
 def read_cells(
-    path: Path, delimiter: str, columns: Sequence[str], kind: pa.DataType = STRING
+    path: Path,
+    dialect: Dialect,
+    columns: Sequence[str],
+    kind: pa.DataType = STRING,
+    doubts: list[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of the named columns, in file order; every cell is a string.
 
     Blank lines are no rows. An empty cell is the empty string. With `kind` binary, the
     cells are the bytes that were written, whether they are UTF-8 or not.
 
+    Args:
+        path: The file.
+        dialect: Delimiter and quoting.
+        columns: Names in the header.
+        kind: Type of the cells: string or binary.
+        doubts: Where sentences of warning are added.
+
     Raises:
         SchemaError: A row does not fit the header, a quote is not closed, a cell is not
-            UTF-8, or a row is longer than a block.
+            UTF-8, a row is longer than a block, or the file reads in two ways.
     """
-    header = read_header(path, delimiter)
-    _check_quotes(path, delimiter)
-    misfits: list[pa_csv.InvalidRow] = []
+    header = read_header(path, dialect)
+    quoted = dialect.quoting != "none"
+    if quoted:
+        found = check_quotes(path, dialect, len(header), BLOCK_BYTES)
+        (doubts if doubts is not None else []).extend(found)
+    misfits = _Misfits()
     try:
         with (
             _Blocks(path) as file,
@@ -104,9 +132,10 @@ def read_cells(
                     block_size=BLOCK_BYTES, use_threads=False
                 ),
                 parse_options=pa_csv.ParseOptions(
-                    delimiter=delimiter,
-                    newlines_in_values=True,
-                    invalid_row_handler=lambda row: _noted(row, misfits),
+                    delimiter=dialect.delimiter,
+                    quote_char='"' if quoted else False,
+                    newlines_in_values=quoted,
+                    invalid_row_handler=misfits.note,
                 ),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(header, kind),
@@ -115,51 +144,106 @@ def read_cells(
                 ),
             ) as reader,
         ):
-            yield from reader
+            for batch in reader:
+                if not misfits.count:  # later rows would be counted wrongly
+                    yield batch
     except pa.ArrowInvalid as error:
         # A header without a line end is no table for the parser; here it has no rows.
         if "Empty CSV file" not in str(error):
-            fault = _fault(misfits, header, str(error))
+            fault = misfits.sentence or _fault(header, str(error))
             raise SchemaError(f"{path}: {fault}") from error
+    if misfits.count:
+        hint = "" if quoted else " Quotes are read as characters (quoting=none)."
+        raise SchemaError(f"{path}: {misfits.sentence}{hint}")
 
 
-def _noted(row: pa_csv.InvalidRow, misfits: list[pa_csv.InvalidRow]) -> str:
-    misfits.append(row)
-    return "error"
+@dataclass
+class _Misfits:
+    """Rows with more or fewer cells than the header: how many, and the first."""
+
+    shown: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def note(self, row: pa_csv.InvalidRow) -> str:
+        """Counts a row; the reader goes on, so that the others are found, too."""
+        self.count += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append(
+                f"row {row.number - 1} has {row.actual_columns} cells, but the header has "
+                f"{row.expected_columns} names: {shorten(row.text)}"
+            )
+        return "skip"
+
+    @property
+    def sentence(self) -> str:
+        """All of them in one sentence, or ""."""
+        more = self.count - len(self.shown)
+        rest = f" and {more} more such rows" if more else ""
+        return f"{'; '.join(self.shown)}{rest}." if self.shown else ""
 
 
-def _check_quotes(path: Path, delimiter: str) -> None:
-    """Refuses quotes that would join rows or lose characters.
+def write_cells(
+    file: BinaryIO,
+    dialect: Dialect,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
+    """Writes batches so that `read_cells` reads them back with the same dialect.
 
-    A cell that begins with a quote runs to the closing one, over line ends too: one
-    forgotten quote would silently swallow all rows up to the next.
+    Raises:
+        SchemaError: Without quotes, a cell or a name holds a delimiter or a line end.
     """
-    start = rf'(?:(?<![^{delimiter}\r\n])|(?<=\A\xef\xbb\xbf))"'
-    whole = rf'{start}[^"]*(?:""[^"]*)*"(?=[{delimiter}\r\n]|\Z)'
-    cells = re.compile(rf"{whole}|(?P<wrong>{start})".encode())
-    with (
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
-        for cell in cells.finditer(content):
-            if cell.lastgroup == "wrong":
-                line = content[: cell.start()].count(b"\n") + 1
-                raise SchemaError(
-                    f"{path}: the cell that begins with a quote in line {line} has no "
-                    "closing quote, or has text after it. Put the whole cell in quotes "
-                    'and write each quote inside it as "", or save the file as Parquet.'
-                )
+    delimiter = dialect.delimiter
+    if dialect.quoting != "none":
+        options = pa_csv.WriteOptions(delimiter=delimiter)
+        with pa_csv.CSVWriter(file, schema, write_options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return
+    problem = unwritable(schema.names, delimiter)
+    if problem:
+        raise SchemaError(f"The header cannot be written without quotes: {problem}.")
+    header = delimiter.join(schema.names)
+    # A mark in front of such a name is taken for that of the file and dropped.
+    file.write((BOM if header.startswith(BOM) else "").encode())
+    file.write(f"{header}\n".encode())
+    row = 0
+    for batch in batches:
+        file.write(_lines_of(batch, delimiter, row))
+        row += batch.num_rows
 
 
-def _fault(
-    misfits: Sequence[pa_csv.InvalidRow], header: Sequence[str], message: str
-) -> str:
-    if misfits:
-        row = misfits[0]
-        return (
-            f"row {row.number - 1} has {row.actual_columns} cells, but the header has "
-            f"{row.expected_columns} names: {shorten(row.text)}."
-        )
+def _lines_of(batch: pa.RecordBatch, delimiter: str, row: int) -> bytes:
+    """The rows of a batch without quotes; `row` rows were before them."""
+    cells = [pc.fill_null(column.cast(STRING), "") for column in batch.columns]
+    for name, column in zip(batch.schema.names, cells, strict=True):
+        wrong = pc.match_substring_regex(column, f"[{delimiter}\r\n]")
+        alone = pc.equal(column, "") if len(cells) == 1 else False
+        at = pc.index(pc.or_(wrong, alone), True).as_py()
+        if at >= 0:
+            raise SchemaError(
+                f"Column {shorten(name)} has in row {row + at + 1} the cell "
+                f"{shorten(column[at].as_py())}, which cannot be written without quotes: "
+                f"{unwritable([column[at].as_py()], delimiter)}."
+            )
+    lines = pc.binary_join_element_wise(*cells, delimiter).to_pylist()
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def unwritable(cells: Sequence[str], delimiter: str) -> str:
+    """Why cells cannot make a line without quotes, or "".
+
+    Example:
+        >>> unwritable(["a", 'say "b"'], ","), unwritable(["a,b"], ",")
+        ('', "'a,b' holds a delimiter or a line end")
+    """
+    for cell in cells:
+        if re.search(rf"[{delimiter}\r\n]", cell):
+            return f"{shorten(cell)} holds a delimiter or a line end"
+    return "" if any(cells) or len(cells) > 1 else "the line would be blank"
+
+
+def _fault(header: Sequence[str], message: str) -> str:
     encoding = re.match(r"In CSV column #(\d+): Row #(\d+): .*invalid UTF8", message)
     if encoding:
         column, row_number = header[int(encoding[1])], int(encoding[2]) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tabweave.delimited import unwritable
 from tabweave.errors import Problems, SchemaError, did_you_mean, shorten, some_of
 from tabweave.parted_tables import Source
 from tabweave.tables import DELIMITERS
@@ -20,6 +21,8 @@ def check_header(table: Source, wanted: Sequence[str], problems: Problems) -> bo
     for name in wanted:
         if name not in present:
             hint = did_you_mean(name, present)
+            if f'"{name}"' in present and table.quoting == "none":
+                hint = " Its names are in quotes; read it with quoting=standard."
             problems.add(
                 f"{table.path}: Column '{name}' not found in dataset.{hint} The file has "
                 f"{some_of(present)}."
@@ -54,6 +57,14 @@ def check_room_for(
         taken = [name for name in added if name in present]
         if taken:
             problems.add(f"{table.path}: has columns of these names, {some_of(taken)}.")
+        delimiter = DELIMITERS.get(table.format)
+        if table.quoting == "none" and delimiter is not None:
+            fault = unwritable(added, delimiter)
+            if fault:
+                problems.add(
+                    f"{table.path}: is read without quotes (quoting=none), but the name "
+                    f"{fault}, so it cannot be written so."
+                )
         repeated = sorted({name for name in present if present.count(name) > 1})
         if repeated:
             problems.add(

@@ -12,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import SHOWN, CellRules, FoundFaults, typed_numbers, typed_text
+from tabweave.cells import (
+    SHOWN,
+    CellRules,
+    FoundFaults,
+    readable_text,
+    typed_numbers,
+    typed_text,
+)
 from tabweave.errors import Problems, SchemaError, shorten, some_of
 from tabweave.headers import check_header
 from tabweave.parted_tables import (
@@ -59,13 +66,17 @@ def load_splits(raw: Mapping[str, Source], config: DataConfig) -> LoadedData:
     Raises:
         SchemaError: Anything does not fit; one error lists all that was found, in all
             files.
+        ArtifactError: A file changed while it was read.
     """
     problems = Problems("The data does not fit the configuration")
     notes: list[dict[str, Any]] = []
     tables: dict[str, pa.Table] = {}
     sources: dict[str, dict[str, Any]] = {}
-    options = {"invalid_utf8": config.invalid_utf8}
-    raw = {split: with_options(table, **options) for split, table in raw.items()}
+    # In every message that follows, a table is the one that was read.
+    raw = {
+        split: with_options(table, quoting=config.quoting).pinned()
+        for split, table in raw.items()
+    }
     for split, source in raw.items():
         reader = _Reader(source, config, problems, notes)
         try:
@@ -96,6 +107,7 @@ class _Reader:
     unusable: set[str] = field(default_factory=set)
     large_integers: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
+    doubts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.faults = FoundFaults(place=self.source.place)
@@ -109,7 +121,7 @@ class _Reader:
         if not check_header(self.source, self.config.columns, self.problems):
             return None
         try:
-            cells = self.source.batches(self.config.columns, self.repairs)
+            cells = self.source.unchecked(self.config.columns, self.doubts)
             batches = [self._typed(batch) for batch in cells]
         finally:
             for sentence in self.faults.sentences():
@@ -137,7 +149,7 @@ class _Reader:
         return about
 
     def _note_changes(self) -> None:
-        """Notes where a cell is not kept to the last bit."""
+        """Notes where a cell is not kept to the last bit, or may hold several rows."""
         changes = [
             (name, f"{count} values exceed 2^24 and lose digits as float32")
             for name, count in self.large_integers.items()
@@ -145,7 +157,7 @@ class _Reader:
             (name, f"{count} byte sequences are not UTF-8 and became U+FFFD")
             for name, count in self.repairs.items()
         ]
-        for name, message in changes:
+        for name, message in [*changes, *((None, doubt) for doubt in self.doubts)]:
             self._note(name, message)
 
     def _note(self, column: str | None, message: str) -> None:
@@ -170,10 +182,14 @@ class _Reader:
         return pa.RecordBatch.from_arrays(columns, schema=self._schema())
 
     def _typed_column(self, name: str, values: pa.Array) -> pa.Array:
+        rules = CellRules.of(self.config)
+        text, unreadable, replaced = readable_text(name, values, rules)
+        if replaced:
+            self.repairs[name] += replaced
         typed = typed_numbers if name in self.config.numeric else typed_text
-        cells = typed(name, values, CellRules.of(self.config))
-        for fault in cells.faults:
-            self.faults.add(fault, values, self.row)
+        cells = typed(name, text, rules)
+        for fault in (*unreadable, *cells.faults):
+            self.faults.add(fault, text, self.row)
             if fault.kind != "value":
                 self.unusable.add(name)
         if cells.inexact:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,9 +21,12 @@ from tabweave.cells import is_any
 from tabweave.errors import Problems, SchemaError, shorten, some_of
 from tabweave.lookup import Found
 from tabweave.part_names import Keys, folder_keys
+from tabweave.schema import Quoting
 from tabweave.tables import RawTable, TableFormat
 
 SHOWN = 3
+
+Batches: TypeAlias = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,14 @@ class TablePart:
                 schema = schema.append(pa.field(key, pa.string()))
         return schema
 
-    def batches(
-        self, schema: pa.Schema, repairs: Counter[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def read(
+        self, schema: pa.Schema, batches_of: Callable[[list[str]], Batches]
+    ) -> Batches:
         """The rows of the file, with the columns of its folders, in the types wanted.
 
         Args:
             schema: Columns, in order, and their types.
-            repairs: Where the number of replaced byte sequences per column is added.
+            batches_of: Reads columns of the file.
 
         Raises:
             SchemaError: A row does not fit, or a column of the file contradicts the
@@ -64,7 +67,7 @@ class TablePart:
         there, row = self.table.columns(), 0
         own = [name for name in schema.names if name in there]
         # Without any column of the file its rows could not be counted.
-        for batch in self.table.batches(own or there[:1], repairs):
+        for batch in batches_of(own or there[:1]):
             cells = dict(zip(batch.schema.names, batch.columns, strict=True))
             for key, value in self.keys:
                 if key in cells:
@@ -137,6 +140,15 @@ class PartedTable:
         """The format of all files."""
         return self.parts[0].table.format
 
+    @property
+    def quoting(self) -> Quoting | None:
+        """As ``data.quoting``, for all files."""
+        return self.parts[0].table.quoting
+
+    def pinned(self) -> PartedTable:
+        """The same files, which must stay as they are now in all readings to come."""
+        return _with_tables(self, lambda table: table.pinned())
+
     @cached_property
     def _schema(self) -> pa.Schema:
         problems = Problems(f"{self.path}: the files are not parts of one table")
@@ -186,25 +198,50 @@ class PartedTable:
         self,
         columns: Sequence[str] | None = None,
         repairs: Counter[str] | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+        doubts: list[str] | None = None,
+    ) -> Batches:
         """Record batches of the named columns, part by part; all of one schema.
 
         Args:
             columns: Names in the header or keys of folders; all when none are given.
             repairs: Where the number of replaced byte sequences per column is added.
+            doubts: Where sentences about quotes that may join rows are added.
 
         Raises:
             SchemaError: As `schema`; or a row does not fit.
+            ArtifactError: A file changed while it was read.
         """
+        return self._read(
+            columns,
+            doubts,
+            lambda part, found, own: part.table.batches(own, repairs, found),
+        )
+
+    def unchecked(
+        self, columns: Sequence[str] | None = None, doubts: list[str] | None = None
+    ) -> Batches:
+        """Like `batches`, but the cells of a text column may not be UTF-8."""
+        return self._read(
+            columns, doubts, lambda part, found, own: part.table.unchecked(own, found)
+        )
+
+    def _read(
+        self,
+        columns: Sequence[str] | None,
+        doubts: list[str] | None,
+        batches_of: Callable[[TablePart, list[str], list[str]], Batches],
+    ) -> Batches:
         names = self.columns() if columns is None else list(columns)
-        schema = _selected(self._schema, names)
-        row = 0
+        schema, row = _selected(self._schema, names), 0
         for number, part in enumerate(self.parts):
             if number == len(self.starts):
                 self.starts.append(row)
-            for batch in part.batches(schema, repairs):
+            found: list[str] = []
+            for batch in part.read(schema, partial(batches_of, part, found)):
                 row += batch.num_rows
                 yield batch
+            if doubts is not None:
+                doubts += [f"{part.name}: {doubt}" for doubt in found]
 
 
 Source: TypeAlias = RawTable | PartedTable
@@ -231,10 +268,21 @@ def with_options(source: Source, **options: Any) -> Source:
     """The same table, read with other options of `RawTable`."""
     if isinstance(source, RawTable):
         return replace(source, **options)
-    parts = tuple(
-        replace(part, table=replace(part.table, **options)) for part in source.parts
-    )
+    return _with_tables(source, lambda table: replace(table, **options))
+
+
+def _with_tables(
+    source: PartedTable, changed: Callable[[RawTable], RawTable]
+) -> PartedTable:
+    parts = tuple(replace(part, table=changed(part.table)) for part in source.parts)
     return replace(source, parts=parts, starts=[])
+
+
+def parts_of(source: Source) -> tuple[TablePart, ...]:
+    """The files of a table, in the order of its rows."""
+    if isinstance(source, RawTable):
+        return (TablePart(source, source.path.name),)
+    return source.parts
 
 
 def sampled_batches(
@@ -250,7 +298,7 @@ def sampled_batches(
     schema, left = _selected(source.schema(), columns), rows
     for number, part in enumerate(source.parts):
         share = -(-left // (len(source.parts) - number))
-        for batch in _first(part.batches(schema), share):
+        for batch in _first(part.read(schema, part.table.batches), share):
             left -= batch.num_rows
             yield batch
 

@@ -13,6 +13,7 @@ PREDICTED = "predicted"
 
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
+Quoting = Literal["standard", "none"]
 
 
 class Parameters(BaseModel):
@@ -56,6 +57,9 @@ class DataConfig(Parameters):
     """Cells of numeric columns that mean 'missing'; an empty cell always does."""
     invalid_utf8: InvalidUtf8 = "refuse"
     """Bytes that are not UTF-8: refuse the file, or repair them to U+FFFD and count."""
+    quoting: Quoting | None = None
+    """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character
+    like any other (none); None is standard, but refuses a file that fits both ways."""
     max_cell_bytes: int = Field(2**20, ge=1)
     """Longest cell in bytes; a longer one is refused with its row and column."""
     train_filename: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--rejects", help="File for rows that cannot be scored, with reasons.")
+@click.option(
+    "--quoting",
+    type=click.Choice(["standard", "none"]),
+    help="Whether cells of a CSV or TSV may be in quotes; by default as in training.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT, rejects and old parts.")
 @click.option("--threads", type=int, help="Compute threads.")
 @click.option("--int8", is_flag=True, help="Use pipeline.int8.onnx of the bundle.")
@@ -25,6 +30,7 @@ def score(
     source: Path,
     output: Path,
     rejects: str | None,
+    quoting: Literal["standard", "none"] | None,
     overwrite: bool,
     threads: int | None,
     int8: bool,
@@ -43,7 +49,11 @@ def score(
 
     try:
         config = ScoreConfig(
-            rejects=rejects, overwrite=overwrite, threads=threads, int8=int8
+            rejects=rejects,
+            quoting=quoting,
+            overwrite=overwrite,
+            threads=threads,
+            int8=int8,
         )
     except ValidationError as error:
         raise click.UsageError(_refused(error)) from error

@@ -8,25 +8,28 @@ that pickle as a path, so that a second process maps the same pages.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from tabweave.artifacts import replacing
-from tabweave.delimited import NOT_UTF8, read_cells, read_header
+from tabweave.delimited import NOT_UTF8, STRING, read_cells, read_header, write_cells
 from tabweave.errors import ArtifactError, SchemaError, shorten
-from tabweave.schema import InvalidUtf8
+from tabweave.file_state import FileState, while_unchanged
+from tabweave.parquet import WRITTEN, open_parquet, parquet_batches, read_parquet
+from tabweave.quotes import Dialect
+from tabweave.schema import InvalidUtf8, Quoting
 from tabweave.utf8 import first_invalid, is_utf8, repaired
 
 TableFormat = Literal["tsv", "csv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(TableFormat)
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 ROWS_PER_BATCH = 65_536
+AGAIN = " Re-run the stage that writes it."
 
 
 def format_of(path: Path) -> TableFormat | None:
@@ -43,12 +46,17 @@ class RawTable:
         path: The file.
         split: The split that it holds.
         invalid_utf8: Whether bytes that are not UTF-8 are refused or replaced by U+FFFD.
+        quoting: As ``data.quoting``; of no use for Parquet.
+        state: What the file must be whenever it is read; None compares before and after
+            each reading.
         unread: Names of files beside it that look like tables and are not read.
     """
 
     path: Path
     split: str
     invalid_utf8: InvalidUtf8 = "refuse"
+    quoting: Quoting | None = None
+    state: FileState | None = field(default=None, compare=False, repr=False)
     unread: tuple[str, ...] = ()
 
     @property
@@ -61,25 +69,42 @@ class RawTable:
             )
         return found
 
+    @property
+    def _dialect(self) -> Dialect:
+        return Dialect(DELIMITERS[self.format], self.quoting)
+
+    def pinned(self) -> RawTable:
+        """The same file, which must stay as it is now in all readings to come."""
+        return replace(self, state=self.state or FileState.of(self.path))
+
+    def check_unchanged(self) -> None:
+        """Refuses a pinned file that is not what it was.
+
+        Raises:
+            ArtifactError: Something has written to the file, replaced or removed it.
+        """
+        if self.state is not None:
+            self.state.check(self.path)
+
+    def schema(self) -> pa.Schema:
+        """Columns and types of the file; in a CSV every cell is a string.
+
+        Raises:
+            SchemaError: The file is empty, or is not a table.
+        """
+        if self.format == "parquet":
+            with open_parquet(self.path, SchemaError) as file:
+                return file.schema_arrow
+        names = read_header(self.path, self._dialect)
+        return pa.schema([(name, pa.string()) for name in names])
+
     def columns(self) -> list[str]:
         """The column names as written, in the order of the file.
 
         Raises:
             SchemaError: The file is empty, or is not a table.
         """
-        if self.format == "parquet":
-            return list(self._open_parquet().schema_arrow.names)
-        return read_header(self.path, DELIMITERS[self.format])
-
-    def schema(self) -> pa.Schema:
-        """Columns and types of the file; every column of a CSV or TSV is text.
-
-        Raises:
-            SchemaError: As `columns`.
-        """
-        if self.format == "parquet":
-            return self._open_parquet().schema_arrow
-        return pa.schema([(name, pa.string()) for name in self.columns()])
+        return list(self.schema().names)
 
     def place(self, row: int) -> str:
         """What a message calls a row; row 1 is the first row below the header."""
@@ -89,39 +114,52 @@ class RawTable:
         self,
         columns: Sequence[str] | None = None,
         repairs: Counter[str] | None = None,
+        doubts: list[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Record batches of the named columns, in file order; CSV cells are strings.
 
         Args:
             columns: Names in the header; all when none are given.
             repairs: Where the number of replaced byte sequences per column is added.
+            doubts: Where sentences about quotes that may join rows are added.
 
         Raises:
             SchemaError: A row does not fit the header, or a cell is not UTF-8.
+            ArtifactError: The file changed while it was read.
         """
-        names = list(columns) if columns is not None else self.columns()
         repairs = Counter() if repairs is None else repairs
         if self.format == "parquet":
-            return self._checked(self._parquet_batches(names), repairs)
-        delimiter = DELIMITERS[self.format]
+            return self._checked(self._read(columns), repairs)
         if self.invalid_utf8 == "refuse":
-            return read_cells(self.path, delimiter, names)
-        cells = read_cells(self.path, delimiter, names, pa.binary())
+            return self._read(columns, pa.string(), doubts)
+        cells = self._read(columns, pa.binary(), doubts)
         return (_repaired_cells(batch, repairs) for batch in cells)
 
     def unchecked(
-        self, columns: Sequence[str] | None = None
+        self, columns: Sequence[str] | None = None, doubts: list[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Like `batches`, but the cells of a text column may not be UTF-8.
 
         For those who look for such cells themselves: a reader of Arrow text would stop
         at the first one, or worse, go on.
         """
+        cells = self._read(columns, pa.binary(), doubts)
+        return cells if self.format == "parquet" else map(_unchecked_text, cells)
+
+    def _read(
+        self,
+        columns: Sequence[str] | None,
+        kind: pa.DataType = STRING,
+        doubts: list[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The batches of either format, of a file that stays as it is."""
+        state = self.state or FileState.of(self.path)
         names = list(columns) if columns is not None else self.columns()
         if self.format == "parquet":
-            return self._parquet_batches(names)
-        cells = read_cells(self.path, DELIMITERS[self.format], names, pa.binary())
-        return (_unchecked_text(batch) for batch in cells)
+            batches = parquet_batches(self.path, names, ROWS_PER_BATCH, SchemaError)
+        else:
+            batches = read_cells(self.path, self._dialect, names, kind, doubts)
+        return while_unchanged(self.path, state, batches)
 
     def _checked(
         self, batches: Iterator[pa.RecordBatch], repairs: Counter[str]
@@ -147,21 +185,6 @@ class RawTable:
                 raise SchemaError(f"{self.path}: {where}: {NOT_UTF8}")
             good = good.set_column(place, name, _repaired(name, values, repairs))
         return good
-
-    def _parquet_batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        with self._open_parquet() as file:
-            try:
-                yield from file.iter_batches(ROWS_PER_BATCH, columns=names)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise SchemaError(f"{self.path}: is damaged ({error}).") from error
-
-    def _open_parquet(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise SchemaError(
-                f"{self.path}: is not a Parquet file ({error})."
-            ) from error
 
 
 def _text_type(kind: pa.DataType) -> pa.DataType | None:
@@ -211,25 +234,24 @@ class TableFile:
     @property
     def num_rows(self) -> int:
         """Rows of the table, from the footer."""
-        return int(pq.read_metadata(self.path).num_rows)
+        with open_parquet(self.path, ArtifactError, AGAIN) as file:
+            return int(file.metadata.num_rows)
 
     @property
     def column_names(self) -> list[str]:
         """Names of the columns, from the footer."""
-        return list(pq.read_schema(self.path).names)
+        with open_parquet(self.path, ArtifactError, AGAIN) as file:
+            return list(file.schema_arrow.names)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The named columns as one table; all when none are named."""
-        return pq.read_table(
-            self.path, columns=None if columns is None else list(columns)
-        )
+        return read_parquet(self.path, columns, ArtifactError, AGAIN)
 
     def batches(
         self, columns: Sequence[str], rows: int = ROWS_PER_BATCH
     ) -> Iterator[pa.RecordBatch]:
         """Record batches of the named columns, in row order."""
-        with pq.ParquetFile(self.path) as file:
-            yield from file.iter_batches(rows, columns=list(columns))
+        return parquet_batches(self.path, columns, rows, ArtifactError, AGAIN)
 
 
 @dataclass(frozen=True)
@@ -252,7 +274,7 @@ class ArrowFile:
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Writes a table as Parquet in one step."""
     with replacing(path) as part:
-        pq.write_table(table, part, compression="zstd", row_group_size=ROWS_PER_BATCH)
+        pq.write_table(table, part, row_group_size=ROWS_PER_BATCH, **WRITTEN)
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:
@@ -270,19 +292,25 @@ def write_arrow(path: Path, table: pa.Table) -> None:
 
 
 def write_rows(
-    path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema
+    path: Path,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    quoting: Quoting | None = None,
 ) -> None:
-    """Writes batches in the format that the ending of `path` says, in one step."""
+    """Writes batches in the format that the ending of `path` says, in one step.
+
+    Raises:
+        SchemaError: The format is unknown, or a cell cannot be written with this
+            quoting.
+    """
     kind = format_of(path)
+    if kind is None:
+        raise SchemaError(f"{path}: unknown format; use .tsv, .csv or .parquet.")
     with replacing(path) as part:
         if kind == "parquet":
-            with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(part, schema, **WRITTEN) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
-            return
-        if kind is None:
-            raise SchemaError(f"{path}: unknown format; use .tsv, .csv or .parquet.")
-        options = pa_csv.WriteOptions(delimiter=DELIMITERS[kind])
-        with pa_csv.CSVWriter(str(part), schema, write_options=options) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
+        else:
+            with open(part, "wb") as file:
+                write_cells(file, Dialect(DELIMITERS[kind], quoting), schema, batches)

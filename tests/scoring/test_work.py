@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,7 +8,7 @@ from tabweave.errors import ArtifactError
 from tabweave.scoring import ScoreConfig, Scorer
 from tabweave.scoring.input_file import InputFile
 from tabweave.scoring.parts import opened_parts
-from tabweave.scoring.work import FileState, Work
+from tabweave.scoring.work import Work
 from tabweave.tables import RawTable
 
 LINES = ["id,note,shop,price,more", "1,a,a,1,x", "2,ee,b,dear,y", "3,,,,z", "4,i,a,2,"]
@@ -22,10 +24,11 @@ def path(tmp_path):
 @pytest.fixture
 def work(path, good_bundle, tmp_path):
     scorer = Scorer.open(good_bundle, threads=1)
-    file = InputFile(RawTable(path, "input"), scorer.reads, scorer.rules)
+    raw = RawTable(path, "input").pinned()
+    file = InputFile(raw, scorer.reads, scorer.rules)
     config = ScoreConfig(window_rows=3)
     with opened_parts(tmp_path / "out.csv", {}, overwrite=False) as parts:
-        yield Work(file, FileState.of(path), scorer, parts, config)
+        yield Work(file, scorer, parts, config)
 
 
 def test_windows_become_parts_and_parts_the_rows(work, bundle_kit):
@@ -59,7 +62,8 @@ def test_rejects_have_number_reason_and_cells(work):
 
 def test_a_window_of_rejects_alone_is_a_window(work, path):
     path.write_text("\n".join([*LINES[:1], *[LINES[2]] * 4]) + "\n", encoding="utf-8")
-    changed = Work(work.file, FileState.of(path), work.scorer, work.parts, work.config)
+    file = replace(work.file, raw=RawTable(path, "input"))
+    changed = replace(work, file=file)
     changed.score(4, progress=False)
     assert sum(batch.num_rows for batch in changed.scored()) == 0
     assert sum(batch.num_rows for batch in changed.rejects()) == 4
@@ -67,7 +71,7 @@ def test_a_window_of_rejects_alone_is_a_window(work, path):
 
 def test_a_file_that_changes_is_noticed_before_anything_is_kept(work, path):
     path.write_text("\n".join([*LINES, "5,o,a,1,"]) + "\n", encoding="utf-8")
-    with pytest.raises(ArtifactError, match="changed while it was scored"):
+    with pytest.raises(ArtifactError, match="changed while it was read"):
         work.score(5, progress=False)
     assert 0 not in work.parts
 
@@ -76,5 +80,5 @@ def test_a_file_that_changes_later_is_noticed_with_the_last_row(work, path):
     work.score(4, progress=False)
     path.write_text("\n".join([*LINES[:4], "4,i,a,3,"]) + "\n", encoding="utf-8")
     for rows in (work.scored(), work.rejects()):
-        with pytest.raises(ArtifactError, match="changed while it was scored"):
+        with pytest.raises(ArtifactError, match="changed while it was read"):
             list(rows)

@@ -268,5 +268,5 @@ def test_a_split_without_rows_is_refused(folder, settings, change, part):
 def test_a_file_that_changes_meanwhile_is_refused(folder, count):
     division = divide(write(folder, rows(9)), DATA, SplitConfig())
     write(folder, rows(9, count))
-    with pytest.raises(ArtifactError, match="changed while it was split"):
+    with pytest.raises(ArtifactError, match="changed while it was read"):
         list(division.batches("train"))

@@ -128,7 +128,7 @@ def test_a_failure_leaves_the_earlier_split(tmp_path):
     before = files(tmp_path / "out")
     divided = division(tmp_path, seed=3)
     divided.source.path.write_text("id,y,n\n1,no,1\n", encoding="utf-8")
-    with pytest.raises(ArtifactError, match="changed while it was split"):
+    with pytest.raises(ArtifactError, match="changed while it was read"):
         write_division(tmp_path / "out", divided)
     assert files(tmp_path / "out") == before
 

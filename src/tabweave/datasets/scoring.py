@@ -13,6 +13,7 @@ from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
 from tabweave.lookup import find_in_folder
 from tabweave.parted_tables import Source, open_table
+from tabweave.schema import Quoting
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables import RawTable
 
@@ -56,6 +57,7 @@ class ScoredFileDataset(FileDataset[ScoringJob, Source]):
         path: The file; a folder where the input is no single file.
         rejects: ``{path: <file>}`` for the rows that cannot be scored; the path None
             refuses an input with such a row.
+        quoting: As ``score.quoting``: how the file is read again.
         metadata: For kedro-viz.
     """
 
@@ -64,16 +66,19 @@ class ScoredFileDataset(FileDataset[ScoringJob, Source]):
         *,
         path: str,
         rejects: dict[str, str | None] | None = None,
+        quoting: Quoting | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
         self._rejects = (rejects or {}).get("path")
+        self._quoting = quoting
 
     def load(self) -> Source:
         """A handle that reads by column."""
         if self.path.is_dir():
-            return open_table(find_in_folder(self.path), "scored")
-        return RawTable(self.path, "scored")
+            found = find_in_folder(self.path)
+            return open_table(found, "scored", quoting=self._quoting)
+        return RawTable(self.path, "scored", quoting=self._quoting)
 
     def save(self, data: ScoringJob) -> None:
         """Scores the file window by window and writes it in one step."""

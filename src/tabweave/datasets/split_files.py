@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from kedro_datasets._typing import TablePreview
 
@@ -10,7 +11,7 @@ from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
 from tabweave.lookup import find_split
 from tabweave.parted_tables import Source, open_table
-from tabweave.schema import SPLITS
+from tabweave.schema import SPLITS, Quoting
 from tabweave.splitting import Division, write_division
 
 
@@ -23,11 +24,30 @@ class SourceTableDataset(UsersFileDataset):
 
 
 class SplitFolderDataset(FileDataset[Division, dict[str, Source]]):
-    """The train, val and test files of a split, in one folder that is replaced whole."""
+    """The train, val and test files of a split, in one folder that is replaced whole.
+
+    Args:
+        path: The folder.
+        quoting: As ``data.quoting``: how the files in it are read.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        quoting: Quoting | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(path=path, metadata=metadata)
+        self._quoting = quoting
 
     def load(self) -> dict[str, Source]:
         """Split -> a handle of its file."""
-        return {s: open_table(find_split(self.path, s), s) for s in SPLITS}
+        return {
+            s: open_table(find_split(self.path, s), s, quoting=self._quoting)
+            for s in SPLITS
+        }
 
     def save(self, data: Division) -> None:
         """Writes all three files, or refuses a folder with files of the user."""

@@ -17,7 +17,7 @@ from tabweave.errors import ConfigError
 from tabweave.evaluation.predictions import scored_batches
 from tabweave.lookup import Found, find_split, find_table
 from tabweave.parted_tables import Source, open_table
-from tabweave.schema import InvalidUtf8
+from tabweave.schema import InvalidUtf8, Quoting
 from tabweave.tables import (
     FORMATS,
     ArrowFile,
@@ -48,6 +48,7 @@ class UsersFileDataset(FileDataset[pa.Table, Source]):
     Args:
         path: A file, a folder of parts or a pattern; None where the user has named none
             yet.
+        quoting: As ``data.quoting``.
         metadata: For kedro-viz.
     """
 
@@ -59,10 +60,14 @@ class UsersFileDataset(FileDataset[pa.Table, Source]):
     """What a message calls its rows."""
 
     def __init__(
-        self, *, path: str | None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        path: str | None,
+        quoting: Quoting | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path or f"<{self.PARAMETER}>", metadata=metadata)
-        self._named = path is not None
+        self._named, self._quoting = path is not None, quoting
 
     @property
     def found(self) -> Found | None:
@@ -85,7 +90,7 @@ class UsersFileDataset(FileDataset[pa.Table, Source]):
             raise ConfigError(
                 f"{self.PARAMETER} is not set. Name the file to {self.USE}."
             )
-        return open_table(found, self.HOLDS)
+        return open_table(found, self.HOLDS, quoting=self._quoting).pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""
@@ -120,21 +125,24 @@ class RawTableDataset(FileDataset[pa.Table, Source]):
         split: train, val or test.
         filename: A file, folder or pattern that wins over the rule.
         invalid_utf8: As ``data.invalid_utf8``; None is its default.
+        quoting: As ``data.quoting``.
         metadata: For kedro-viz.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (an entry of the catalog: all are keywords)
         self,
         *,
         path: str,
         split: str,
         filename: str | None = None,
         invalid_utf8: InvalidUtf8 | None = None,
+        quoting: Quoting | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
         self._split, self._filename = split, filename
         self._invalid_utf8: InvalidUtf8 = invalid_utf8 or "refuse"
+        self._quoting = quoting
 
     @property
     def found(self) -> Found:
@@ -148,7 +156,9 @@ class RawTableDataset(FileDataset[pa.Table, Source]):
 
     def load(self) -> Source:
         """A handle that reads by column."""
-        return open_table(self.found, self._split, invalid_utf8=self._invalid_utf8)
+        utf8, quoting = self._invalid_utf8, self._quoting
+        table = open_table(self.found, self._split, invalid_utf8=utf8, quoting=quoting)
+        return table.pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""
@@ -232,14 +242,20 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
     Args:
         path: Folder; the file in it is named after the split and the user's format.
         split: val or test.
+        quoting: As ``data.quoting``: how the file in it is read.
         metadata: For kedro-viz.
     """
 
     def __init__(
-        self, *, path: str, split: str, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        path: str,
+        split: str,
+        quoting: Quoting | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
-        self._split = split
+        self._split, self._quoting = split, quoting
 
     @property
     def path(self) -> Path:
@@ -250,7 +266,7 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
 
     def load(self) -> RawTable:
         """A handle that reads by column."""
-        return RawTable(self.path, self._split)
+        return RawTable(self.path, self._split, quoting=self._quoting)
 
     def save(self, data: ScoredRows) -> None:
         """Writes the rows in the format that they came in."""
@@ -258,7 +274,7 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
             data.raw, data.predictions.read(), id_column=data.id_column
         )
         target = self._path / f"{self._split}.{data.raw.format}"
-        write_rows(target, batches, schema)
+        write_rows(target, batches, schema, data.raw.quoting)
         for ending in set(FORMATS) - {data.raw.format}:
             other = self._path / f"{self._split}.{ending}"
             Provenance.path_for(other).unlink(missing_ok=True)

@@ -125,11 +125,25 @@ def _data(roles: InferredRoles) -> Iterator[str]:
     yield from _columns("numeric", roles.having("numeric"))
     words = ", ".join(_quoted(word) for word in config.null_values)
     yield f"  null_values: [{words}]  # cells of numeric columns that mean 'missing'"
+    yield from _quoting(roles)
     left_out = roles.having("left out")
     if left_out:
         yield "  # Left out; add a name to one of the lists above to use it:"
     for column in left_out:
         yield f"  #   {_scalar(column.name, checked=False)}: {column.seen}"
+
+
+def _quoting(roles: InferredRoles) -> Iterator[str]:
+    if roles.quoting is None:
+        return
+    if roles.quoting_seen:
+        yield f"  # doubt: {roles.quoting_seen}. If cells are"
+        yield "  # in quotes, set standard and run tabweave init again with --quoting."
+    meaning = {
+        "none": "a quote is a character like any other",
+        "standard": "cells may be in quotes, over line ends too",
+    }
+    yield f"  quoting: {roles.quoting}  # {meaning[roles.quoting]}"
 
 
 def _columns(key: str, columns: Sequence[ColumnRole]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tabweave.cells import NUMBER
 from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
 from tabweave.headers import check_header
 from tabweave.lookup import find_split
-from tabweave.parted_tables import Source, open_table
+from tabweave.parted_tables import Source, open_table, parts_of, with_options
 from tabweave.project_setup.columns import (
     ID_NAME,
     SampledColumn,
@@ -24,7 +24,8 @@ from tabweave.project_setup.columns import (
     whole_column,
 )
 from tabweave.project_setup.leakage import leakage_doubt
-from tabweave.schema import DataConfig, default_positive, ordered_classes
+from tabweave.quotes import AmbiguousQuotesError
+from tabweave.schema import DataConfig, Quoting, default_positive, ordered_classes
 
 MAX_CLASSES = 50
 MAX_CATEGORIES = 5_000
@@ -65,6 +66,8 @@ class InferredRoles:
         columns: All its columns in file order, but text in the order the user gave.
         classes: Label -> rows of train, in the order of the classes.
         max_sen_len: Tokens per chunk that hold about 95% of the sampled texts.
+        quoting: How the files are read, where that is said or was found out.
+        quoting_seen: What showed it, where nobody said it.
     """
 
     source: Path
@@ -73,6 +76,8 @@ class InferredRoles:
     columns: tuple[ColumnRole, ...]
     classes: dict[str, int]
     max_sen_len: int
+    quoting: Quoting | None = None
+    quoting_seen: str = ""
 
     def having(self, role: Role) -> tuple[ColumnRole, ...]:
         """The columns that were given a role."""
@@ -91,23 +96,37 @@ class InferredRoles:
             classes=tuple(self.classes),
             positive_label=default_positive(tuple(self.classes)),
             null_values=("", *sorted(nulls)),
+            quoting=self.quoting,
         )
 
 
 def infer_roles(
-    data_dir: Path, *, label: str, text: Sequence[str], id_column: str | None = None
+    data_dir: Path,
+    *,
+    label: str,
+    text: Sequence[str],
+    id_column: str | None = None,
+    quoting: Quoting | None = None,
 ) -> InferredRoles:
     """Proposes a role for every column of the train file of a folder.
+
+    Args:
+        data_dir: The folder.
+        label: Column to predict.
+        text: Columns of free text.
+        id_column: Column that names a row; None looks for one.
+        quoting: As ``data.quoting``; None finds it out where both would do.
 
     Raises:
         SchemaError: A named column is not there or cannot have its role, or no column
             can be the id; the message lists what can be chosen.
         MissingDataError: The folder has no train file.
     """
-    source = open_table(find_split(data_dir, "train"), "train")
+    source = open_table(find_split(data_dir, "train"), "train", quoting=quoting)
     given = [] if id_column is None else [id_column]
     named = [*given, label, *text]
     _check_named(source, named, text)
+    source, quoting_seen = _readable(source)
     header = source.columns()
     columns = sample_columns(source, [n for n in header if header.count(n) == 1])
     _check_types(source, [columns[name] for name in named])
@@ -121,7 +140,7 @@ def infer_roles(
     rows = sum(classes.values())
     roles = {
         name: ColumnRole(name, "left out", reason)
-        for name, reason in _not_everywhere(data_dir, header).items()
+        for name, reason in _not_everywhere(data_dir, header, source.quoting).items()
     }
     roles |= {c.name: _judge(c, columns[label]) for c in others if c.name not in roles}
     roles[key] = ColumnRole(key, "id", f"unique and never empty in {rows:,} rows")
@@ -135,7 +154,22 @@ def infer_roles(
         columns=tuple(roles[name] for name in [*text, *rest]),
         classes=classes,
         max_sen_len=_choose_max_sen_len([columns[name] for name in text]),
+        quoting=source.quoting,
+        quoting_seen=quoting_seen,
     )
+
+
+def _readable(source: Source) -> tuple[Source, str]:
+    """The file without quotes, and why, where it fits its header so and with them, too.
+
+    A reading that loses no line is the better proposal.
+    """
+    try:
+        for part in parts_of(source):
+            next(part.table.batches(), None)
+    except AmbiguousQuotesError as error:
+        return with_options(source, quoting="none"), error.seen
+    return source, ""
 
 
 def _check_named(source: Source, named: Sequence[str], text: Sequence[str]) -> None:
@@ -222,7 +256,9 @@ def _choose_id(source: Source, others: Sequence[SampledColumn]) -> str:
     )
 
 
-def _not_everywhere(data_dir: Path, header: Sequence[str]) -> dict[str, str]:
+def _not_everywhere(
+    data_dir: Path, header: Sequence[str], quoting: Quoting | None
+) -> dict[str, str]:
     """Columns that cannot be read by name in every split, with the reason."""
     reasons = {
         name: f"its name stands {count} times in the header"
@@ -234,7 +270,7 @@ def _not_everywhere(data_dir: Path, header: Sequence[str]) -> dict[str, str]:
             found = find_split(data_dir, split)
         except MissingDataError:
             continue  # Loading asks for it, unless it is to be split off train.
-        there = open_table(found, split).columns()
+        there = open_table(found, split, quoting=quoting).columns()
         reasons |= {
             n: f"the file of {split} lacks it" for n in header if n not in there
         }

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from tabweave.schema import Parameters
+from tabweave.schema import Parameters, Quoting
 
 
 class ScoreConfig(Parameters):
@@ -22,6 +22,9 @@ class ScoreConfig(Parameters):
     """File for the rows with predictions, in the format of the input."""
     rejects: str | None = Field(default=None, min_length=1)
     """File for rows that cannot be scored; None refuses an input with such a row."""
+    quoting: Quoting | None = None
+    """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character
+    like any other (none); None takes what the bundle was trained with."""
     overwrite: bool = False
     """Whether output, rejects and parts of another scoring may be replaced."""
     threads: int | None = Field(default=None, ge=1, le=1024)

@@ -15,17 +15,17 @@ import pyarrow as pa
 from tabweave import __version__
 from tabweave.artifacts import replacing_folder
 from tabweave.errors import ArtifactError, SchemaError, some_of
-from tabweave.lookup import Found, find_table
-from tabweave.part_names import folder_keys
-from tabweave.parted_tables import open_table, unread_sentence
+from tabweave.lookup import find_table
+from tabweave.parted_tables import open_table, parts_of, unread_sentence, with_options
+from tabweave.schema import Quoting
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, Survey, check_fits
 from tabweave.scoring.parts import claimed_paths, opened_parts
 from tabweave.scoring.paths import ScoringPaths
 from tabweave.scoring.runtime import BatchSize, available_threads
 from tabweave.scoring.scorer import Scorer
-from tabweave.scoring.work import REJECT_COLUMNS, FileState, Work, progress_bar
-from tabweave.tables import RawTable, write_rows
+from tabweave.scoring.work import REJECT_COLUMNS, Work, progress_bar
+from tabweave.tables import write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ def score_file(
         bundle: Folder of the bundle.
         source: The file, the folder of parts or the pattern; it is never changed.
         output: The file to write, or the folder where the source is no single file.
-        config: Sizes, threads, `int8`, `rejects` and `overwrite`; its other paths are
-            not looked at.
+        config: Sizes, threads, `int8`, `quoting`, `rejects` and `overwrite`; its other
+            paths are not looked at.
         progress: Whether stderr shows a bar.
 
     Raises:
@@ -104,32 +104,33 @@ def score_file(
     rejects = None if config.rejects is None else Path(config.rejects)
     paths = ScoringPaths(Path(bundle), Path(source), Path(output), rejects)
     paths.check(overwrite=config.overwrite, claimed=claimed_paths(paths.output))
-    table = open_table(paths.found, "input")
+    table = open_table(paths.found, "input").pinned()
     if unread := unread_sentence(table, "score.input"):
         logger.warning("%s.", unread)
-    states, content = _states(paths.found), paths.found.content
+    content = paths.found.content
     scorer = _scorer(paths, config)
+    table = with_options(table, quoting=config.quoting or scorer.rules.quoting)
     added = [*scorer.added, *(REJECT_COLUMNS if rejects else ())]
     check_fits(table, list(scorer.reads), added)
     files = [
-        InputFile(
-            RawTable(path, "input"), scorer.reads, scorer.rules, folder_keys(name)
-        )
-        for path, name in zip(paths.found.files, paths.found.names, strict=True)
+        InputFile(part.table, scorer.reads, scorer.rules, part.keys)
+        for part in parts_of(table)
     ]
     surveys = _surveys(files, may_reject=rejects is not None)
-    record = _record(content, scorer, config)
+    record = _record(content, scorer, config, table.quoting)
     with opened_parts(paths.output, record, overwrite=config.overwrite) as parts:
         works, before = [], 0
-        for file, state, survey in zip(files, states, surveys, strict=True):
-            works.append(Work(file, state, scorer, parts.after(before), config))
+        for file, survey in zip(files, surveys, strict=True):
+            works.append(Work(file, scorer, parts.after(before), config))
             before += survey.rows
         resumed = _score(works, surveys, progress=progress)
         _check_same_files(paths)
         parts.claim(paths.written.values())
         if rejects is not None:
-            _write(paths, rejects, [(w.rejects(), w.rejects_schema()) for w in works])
-        _write(paths, paths.output, [(w.scored(), w.output_schema()) for w in works])
+            tables = [(work.rejects(), work.rejects_schema()) for work in works]
+            _write(paths, rejects, tables, table.quoting)
+        tables = [(work.scored(), work.output_schema()) for work in works]
+        _write(paths, paths.output, tables, table.quoting)
     report = ScoringReport(
         rows=before,
         scored=before - sum(survey.rejected for survey in surveys),
@@ -141,10 +142,6 @@ def score_file(
     )
     logger.info("%s: %s", paths.output, report.sentence)
     return report
-
-
-def _states(found: Found) -> list[FileState]:
-    return [FileState.of(path) for path in found.files]
 
 
 def _surveys(files: Sequence[InputFile], *, may_reject: bool) -> list[Survey]:
@@ -159,6 +156,9 @@ def _surveys(files: Sequence[InputFile], *, may_reject: bool) -> list[Survey]:
             surveys.append(file.survey(may_reject=may_reject))
         except SchemaError as error:
             refusals.append(str(error))
+            continue
+        for doubt in surveys[-1].doubts:
+            logger.warning("%s: %s", file.raw.path, doubt)
     if refusals:
         raise SchemaError("\n".join(refusals))
     return surveys
@@ -191,14 +191,15 @@ def _write(
     paths: ScoringPaths,
     target: Path,
     tables: Sequence[tuple[Iterator[pa.RecordBatch], pa.Schema]],
+    quoting: Quoting | None,
 ) -> None:
     """Writes one file, or a folder with one file per file of the input, in one step."""
     if paths.found.is_file:
-        write_rows(target, *tables[0])
+        write_rows(target, *tables[0], quoting)
         return
     with replacing_folder(target) as part:
         for name, (batches, schema) in zip(paths.found.names, tables, strict=True):
-            write_rows(part / name, batches, schema)
+            write_rows(part / name, batches, schema, quoting)
 
 
 def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:
@@ -211,7 +212,9 @@ def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:
     return scorer
 
 
-def _record(content: str, scorer: Scorer, config: ScoreConfig) -> dict[str, Any]:
+def _record(
+    content: str, scorer: Scorer, config: ScoreConfig, quoting: Quoting | None
+) -> dict[str, Any]:
     """All that decides the bytes of the predictions."""
     from onnxruntime import __version__ as runtime
 
@@ -221,6 +224,6 @@ def _record(content: str, scorer: Scorer, config: ScoreConfig) -> dict[str, Any]
         "input": content,
         "bundle": scorer.identity,
         "options": {name: getattr(config, name) for name in chosen}
-        | {"threads": threads},
+        | {"threads": threads, "quoting": quoting},
         "versions": {"tabweave": __version__, "onnxruntime": runtime},
     }

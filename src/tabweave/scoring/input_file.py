@@ -16,6 +16,7 @@ from tabweave.cells import (
     Fault,
     FoundFaults,
     Mask,
+    readable_text,
     typed_numbers,
     typed_text,
 )
@@ -23,7 +24,6 @@ from tabweave.errors import Problems, SchemaError
 from tabweave.headers import check_header, check_room_for
 from tabweave.part_names import Keys
 from tabweave.parted_tables import Source, contradictions
-from tabweave.scoring.typed_cells import readable_text
 from tabweave.tables import RawTable
 
 
@@ -71,11 +71,13 @@ class Survey:
         rows: Rows below the header.
         rejected: Rows that cannot be scored.
         repaired: Column -> byte sequences that became U+FFFD.
+        doubts: Sentences about quotes that may join rows.
     """
 
     rows: int
     rejected: int
     repaired: Mapping[str, int]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,19 @@ class InputFile:
         """Columns and types of the file."""
         return self.raw.schema()
 
-    def batches(self) -> Iterator[ReadBatch]:
+    def batches(self, doubts: list[str] | None = None) -> Iterator[ReadBatch]:
         """All rows, in the order of the file.
+
+        Args:
+            doubts: Where sentences about quotes that may join rows are added.
 
         Raises:
             SchemaError: The file is no table: a row does not fit the header, a quote is
                 not closed.
+            ArtifactError: The file changed while it was read.
         """
         first_row = 0
-        for batch in self.raw.unchecked():
+        for batch in self.raw.unchecked(doubts=doubts):
             yield self._read(batch, first_row)
             first_row += batch.num_rows
 
@@ -150,8 +156,9 @@ class InputFile:
                 fit and may not be rejected. The message lists everything.
         """
         found, rows, rejected, fits = FoundFaults(), 0, 0, True
+        doubts: list[str] = []
         self.repairs.clear()
-        for batch in self.batches():
+        for batch in self.batches(doubts):
             rows += batch.cells.num_rows
             rejected += int(batch.rejected.sum())
             for fault, values in batch.faults:
@@ -159,7 +166,7 @@ class InputFile:
                 fits &= fault.kind != "type"
         if not fits or (rejected and not may_reject):
             raise SchemaError(self._refusal(found, fits))
-        return Survey(rows, rejected, dict(self.repairs))
+        return Survey(rows, rejected, dict(self.repairs), tuple(doubts))
 
     def _refusal(self, found: FoundFaults, fits: bool) -> str:
         problems = Problems(f"{self.raw.path} cannot be scored as it is")

@@ -9,16 +9,13 @@ import pyarrow.compute as pc
 
 from tabweave.cells import (
     CellRules,
-    Fault,
     FoundFaults,
-    is_any,
+    readable_text,
     typed_numbers,
     typed_text,
 )
-from tabweave.delimited import NOT_UTF8
 from tabweave.scoring.columns import Values
 from tabweave.scoring.python_cells import Part, parts_of
-from tabweave.utf8 import invalid_cells, repaired
 
 
 def typed_columns(
@@ -42,33 +39,6 @@ def typed_columns(
             cells.append(result.values)
         found[name] = _merged(cells, kind)
     return found, faults
-
-
-def readable_text(
-    name: str, values: pa.Array, rules: CellRules
-) -> tuple[pa.Array, tuple[Fault, ...], int]:
-    """A column whose text is UTF-8, the cells that were not, and sequences replaced.
-
-    With ``invalid_utf8: repair`` such cells are no fault, and what is replaced counts.
-    """
-    kind = values.type
-    plain = values
-    if pa.types.is_dictionary(kind):
-        if not is_any(kind.value_type, "string large_string"):
-            return values, (), 0
-        if not invalid_cells(values.dictionary).any():
-            return values, (), 0
-        plain = values.dictionary_decode()
-    if not is_any(plain.type, "string large_string"):
-        return values, (), 0
-    wrong = invalid_cells(plain)
-    if not wrong.any():
-        return values, (), 0
-    text, count = repaired(plain, plain.type)
-    text = text.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else text
-    if rules.invalid_utf8 == "repair":
-        return text, (), count
-    return text, (Fault(f"column '{name}': {NOT_UTF8.rstrip('.')}", wrong),), 0
 
 
 def _merged(cells: Sequence[pa.Array], kind: str) -> pa.Array:

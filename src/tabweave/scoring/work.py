@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,23 +17,9 @@ from tabweave.scoring.input_file import InputFile, ReadBatch
 from tabweave.scoring.parts import Parts
 from tabweave.scoring.scorer import Scorer
 from tabweave.scoring.windows import windows_of
+from tabweave.tables import DELIMITERS
 
 REJECT_COLUMNS = ("reject_row", "reject_reason")
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What tells a file from what it was before."""
-
-    inode: int
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> FileState:
-        """The state of a file now."""
-        found = os.stat(path)
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -44,14 +28,12 @@ class Work:
 
     Attributes:
         file: The input.
-        state: What it was when it was hashed; it must stay so.
         scorer: The model.
         parts: Predictions that are on the disk.
         config: Sizes of the windows.
     """
 
     file: InputFile
-    state: FileState
     scorer: Scorer
     parts: Parts
     config: ScoreConfig
@@ -67,7 +49,7 @@ class Work:
                         resumed += count
                     else:
                         found = self._predict(batch, start, count)
-                        self._check_unchanged()
+                        self.file.raw.check_unchanged()
                         self.parts.write(first_row, found)
                     bar.update(count)
         return resumed
@@ -101,7 +83,7 @@ class Work:
         """The rows of the input with their predictions; rejected ones are left out.
 
         Raises:
-            ArtifactError: The input is not what it was; raised with the last batch, so
+            ArtifactError: The input is not what it was; raised after the last batch, so
                 that no output is written.
         """
         schema = self.output_schema()
@@ -113,7 +95,6 @@ class Work:
             whole = pa.RecordBatch.from_arrays(columns, schema=schema)
             rejected = batch.rejected
             yield whole.filter(pa.array(~rejected)) if rejected.any() else whole
-        self._check_unchanged()
 
     def _added(self, batch: ReadBatch) -> list[pa.Array]:
         tables = [
@@ -123,7 +104,10 @@ class Work:
         found = pa.concat_tables(tables)
         missing = pc.is_null(found.column(found.num_columns - 1)).to_numpy()
         if not np.array_equal(missing, batch.rejected):
-            raise ArtifactError(self._changed())
+            raise ArtifactError(
+                f"{self.file.raw.path} has other rows that cannot be scored than when "
+                "its parts were made. The output was not written; score it again."
+            )
         return [column.combine_chunks() for column in found.columns]
 
     def rejects_schema(self) -> pa.Schema:
@@ -133,6 +117,13 @@ class Work:
         own = [pa.field(*pair) for pair in zip(REJECT_COLUMNS, kinds, strict=True)]
         return pa.schema([*own, *schema], metadata=schema.metadata)
 
+    def _writable(self, reason: str) -> str:
+        """A sentence of ours as it can stand in a cell without quotes."""
+        raw = self.file.raw
+        if raw.quoting != "none" or raw.format == "parquet":
+            return reason
+        return reason.replace(DELIMITERS[raw.format], ";")
+
     def rejects(self) -> Iterator[pa.RecordBatch]:
         """The rows that cannot be scored."""
         schema = self.rejects_schema()
@@ -140,21 +131,10 @@ class Work:
             rows = np.flatnonzero(batch.rejected)
             if len(rows):
                 cells = batch.cells.take(pa.array(rows))
-                reasons = [batch.reasons(row) for row in rows.tolist()]
+                reasons = [self._writable(batch.reasons(n)) for n in rows.tolist()]
                 numbers = pa.array(rows + batch.first_row + 1)
                 columns = [numbers, pa.array(reasons, pa.string()), *cells.columns]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
-        self._check_unchanged()
-
-    def _check_unchanged(self) -> None:
-        if FileState.of(self.file.raw.path) != self.state:
-            raise ArtifactError(self._changed())
-
-    def _changed(self) -> str:
-        return (
-            f"{self.file.raw.path} changed while it was scored. The output was not "
-            "written; score it again."
-        )
 
 
 def progress_bar(total: int, unit: str, *, shown: bool) -> Any:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.errors import ArtifactError, SchemaError, some_of
-from tabweave.parted_tables import PartedTable, Source, unread_sentence
+from tabweave.errors import SchemaError, some_of
+from tabweave.parted_tables import PartedTable, Source, unread_sentence, with_options
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.assignment import (
     DROPPED,
@@ -50,19 +50,12 @@ class Division:
         """All columns of the rows of a split, cells as written, in file order.
 
         Raises:
-            ArtifactError: The file has other rows than when it was divided.
+            ArtifactError: The file has changed since it was divided.
         """
         chosen, row = self.sides == SPLITS.index(split), 0
         for batch in self.source.batches():
-            mask = chosen[row : row + batch.num_rows]
+            yield batch.filter(pa.array(chosen[row : row + batch.num_rows]))
             row += batch.num_rows
-            if len(mask) == batch.num_rows:
-                yield batch.filter(pa.array(mask))
-        if row != len(chosen):
-            raise ArtifactError(
-                f"{self.source.path} changed while it was split: it has {row} rows "
-                f"instead of {len(chosen)}. Run the split again."
-            )
 
 
 @dataclass(frozen=True)
@@ -87,11 +80,14 @@ def divide(source: Source, data: DataConfig, config: SplitConfig) -> Division:
         SchemaError: The columns that decide do not hold what they should, or a split
             would be empty.
         ConfigError: The settings do not fit the columns.
+        ArtifactError: The file changed while it was read.
     """
-    unread = unread_sentence(source, "split.source")
-    if unread:
+    if unread := unread_sentence(source, "split.source"):
         logger.warning("%s.", unread)
+    source = with_options(source, quoting=data.quoting).pinned()
     keys = read_keys(source, data, config)
+    for doubt in keys.doubts:
+        logger.warning("%s: %s", source.path, doubt)
     units = _units(keys, config)
     sides = _sides(keys, units, config)
     report = _report(source, keys, units, sides, config)
@@ -189,9 +185,9 @@ def _report(
         report["kept_together"] = _sizes(units.codes)
     for split, share in zip(SPLITS, config.fractions, strict=True):
         splits[split]["wanted_share"] = float(share)
-    report["findings"] = list(_findings(report, config))
-    if unread := unread_sentence(source, "split.source"):
-        report["findings"].append({"severity": "warning", "message": unread})
+    sentences = [*filter(None, [unread_sentence(source, "split.source")]), *keys.doubts]
+    doubts = [{"severity": "warning", "message": sentence} for sentence in sentences]
+    report["findings"] = [*doubts, *_findings(report, config)]
     return report
 
 

@@ -25,14 +25,14 @@ def write_division(folder: Path, division: Division) -> None:
         ArtifactError: The folder holds files that are not an unchanged earlier split.
     """
     check_replaceable(folder)
-    name = file_name(division.source)
+    name, quoting = file_name(division.source), division.source.quoting
     with replacing_folder(folder) as part:
         hashes = {}
         for split in SPLITS:
             path = part / split / name
             batches = division.batches(split)
             first = next(batches)
-            write_rows(path, chain([first], batches), first.schema)
+            write_rows(path, chain([first], batches), first.schema, quoting)
             hashes[f"{split}/{name}"] = content_hash(path)
         write_json(part / MANIFEST, {"files": hashes})
 

@@ -32,6 +32,7 @@ class RowKeys:
         written_times: The times as the file has them.
         texts: All text columns of a row as one normalised text; None unless duplicates
             stay together.
+        doubts: Sentences about quotes that may join rows; none per row.
     """
 
     ids: pa.ChunkedArray
@@ -40,6 +41,7 @@ class RowKeys:
     times: Times | None = None
     written_times: pa.ChunkedArray | None = None
     texts: pa.ChunkedArray | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def read_keys(source: Source, data: DataConfig, config: SplitConfig) -> RowKeys:
@@ -88,7 +90,8 @@ def _check_columns(
 def _read(
     source: Source, data: DataConfig, config: SplitConfig, problems: Problems
 ) -> RowKeys:
-    table, texts = _columns(source, data, config, problems)
+    doubts: list[str] = []
+    table, texts = _columns(source, data, config, problems, doubts)
     for name in (data.id, data.label):
         _check_present(table[name], name, source, problems)
     _check_unique(table[data.id], data.id, source, problems)
@@ -104,11 +107,16 @@ def _read(
         times=times,
         written_times=None if time is None else table[time],
         texts=texts,
+        doubts=tuple(doubts),
     )
 
 
 def _columns(
-    source: Source, data: DataConfig, config: SplitConfig, problems: Problems
+    source: Source,
+    data: DataConfig,
+    config: SplitConfig,
+    problems: Problems,
+    doubts: list[str],
 ) -> tuple[pa.Table, pa.ChunkedArray | None]:
     """The short columns of the file, and its texts in normalised form."""
     compared = _compared(data, config)
@@ -116,7 +124,7 @@ def _columns(
     short = _named(*written, config.time_column)
     tables: list[pa.Table] = []
     texts: list[pa.Array] = []
-    for batch in source.batches(_named(*short, *compared)):
+    for batch in source.batches(_named(*short, *compared), doubts=doubts):
         table = _decoded(batch)
         if not tables:
             _check_types(table.schema, [*written, *compared], source, problems)

@@ -1,0 +1,215 @@
+"""Checks the quotes of a CSV or TSV: none may silently join rows or lose characters.
+
+A cell that begins with a quote runs to the closing one, over line ends too. Where a file
+was written by a program that knows no quotes, two stray ones would swallow all the rows
+between them. What a file looks like tells the two apart, except where both readings fit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from tabweave.errors import SchemaError, shorten, some_of
+from tabweave.schema import Quoting
+
+SHOWN = 3
+BOM = b"\xef\xbb\xbf"
+LINE_END = re.compile(rb"[\r\n]+")
+SWITCH = (
+    "data.quoting=none (a quote is a character like any other) or data.quoting=standard "
+    "(cells in quotes may hold line ends); for tabweave score and init, --quoting"
+)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How cells stand in a line.
+
+    Attributes:
+        delimiter: What stands between two cells.
+        quoting: None, where a quote is a character like any other ("none"); where cells
+            may be in quotes ("standard"); or the latter unless both would do (None).
+    """
+
+    delimiter: str
+    quoting: Quoting | None = None
+
+
+class AmbiguousQuotesError(SchemaError):
+    """A file fits its header both with quotes and without, with other rows.
+
+    Attributes:
+        seen: The rows of both readings, and where they part.
+    """
+
+    def __init__(self, path: Path, seen: str) -> None:
+        super().__init__(
+            f"{path}: fits its header with quotes and without: {seen}. Say which it is: "
+            f"{SWITCH}."
+        )
+        self.seen = seen
+
+
+def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[str]:
+    """Looks through a file that is read with quotes, block by block.
+
+    Args:
+        path: The file.
+        dialect: Of quoting None or standard; where the user has said standard, the
+            file may fit its header both ways.
+        fields: Names in the header.
+        block: Bytes to look at together; a row is at most as long.
+
+    Returns:
+        Sentences of warning: cells that hold what looks like a whole row.
+
+    Raises:
+        SchemaError: A quote is not closed, or has text after the closing one.
+        AmbiguousQuotesError: Without quotes every line fits the header, too, and there
+            are more rows.
+    """
+    delimiter = dialect.delimiter
+    scan = _Scan(path, delimiter, fields, block)
+    with open(path, "rb") as file:
+        scan.read(file)
+    in_doubt = scan.joined > 0 and dialect.quoting is None
+    if in_doubt and _all_lines_fit(path, delimiter, fields, block):
+        raise AmbiguousQuotesError(path, scan.both())
+    return scan.doubts()
+
+
+def _all_lines_fit(path: Path, delimiter: str, fields: int, block: int) -> bool:
+    """Whether every line has the cells of the header when quotes are characters.
+
+    A file that needs its quotes mostly shows it at the first cell that is in quotes.
+    """
+    with open(path, encoding="latin-1") as file:
+        lines = iter(partial(file.readline, block), "")
+        return all(x == "\n" or x.count(delimiter) == fields - 1 for x in lines)
+
+
+@dataclass
+class _Scan:
+    """Finds the cells that hold line ends, as a file is read."""
+
+    path: Path
+    delimiter: str
+    fields: int
+    block: int
+    line: int = 1  # number of the next one
+    lines: int = 0  # that are not blank
+    joined: int = 0  # lines that are no rows, as a cell began before them
+    first: str = ""
+    like_rows: int = 0
+    where: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        outside = rf"[^{self.delimiter}\r\n]"
+        begin = rf'"(?<!{outside}")'
+        end = rf"(?=[{self.delimiter}\r\n]|\Z)"
+        one_line = rf'{begin}[^"\r\n]*+(?:""[^"\r\n]*+)*+"{end}'
+        # A quote after any character of a cell is one of its characters.
+        plain = rf'(?:[^"]++|(?<={outside})"|{one_line})*+'
+        cell = rf'{begin}[^"]*+(?:""[^"]*+)*+(?P<closed>"(?P<fits>{end})?)?'
+        self._cells = re.compile(rf"{plain}(?:(?P<cell>{cell})|\Z)".encode())
+
+    def read(self, file: BinaryIO) -> None:
+        """Looks through the whole file; memory holds one block and one row."""
+        rest = file.read(len(BOM)).removeprefix(BOM)
+        while text := file.read(self.block):
+            rest = self._take(rest + text, last=False)
+            if len(rest) > self.block:
+                return  # whoever reads the rows refuses so long a one
+        self._take(rest, last=True)
+
+    def _take(self, text: bytes, *, last: bool) -> bytes:
+        """Looks through the whole rows of a text; gives what follows them."""
+        cells: list[tuple[int, int]] = []
+        limit = len(text)
+        for found in self._cells.finditer(text):
+            start, stop = found.span("cell")
+            # The last byte of a block may be half of a quote that is written twice.
+            if start >= 0 and not last and stop == len(text):
+                limit = start
+            elif start >= 0 and found["fits"] is None:
+                raise SchemaError(self._wrong(text, start))
+            elif start >= 0:
+                cells.append((start, stop))
+        end = len(text) if last else _end_of_rows(text, cells, limit)
+        self._note(text[:end], cells)
+        return text[end:]
+
+    def _note(self, text: bytes, cells: list[tuple[int, int]]) -> None:
+        delimiter = self.delimiter.encode()
+        for start, stop in cells:
+            parts = LINE_END.split(text[start:stop])
+            self.first = self.first or self._line_at(text, start)
+            if any(part.count(delimiter) == self.fields - 1 for part in parts):
+                self.like_rows += 1
+                if len(self.where) < SHOWN:
+                    lines = self.lines + _count_lines(text[: start + 1])
+                    self.where.append(lines - 1 - self.joined)
+            self.joined += len(parts) - 1
+        self.lines += _count_lines(text)
+        self.line += _line_ends(text)
+
+    def _line_at(self, text: bytes, place: int) -> str:
+        """The number and the text of the line that a place is in."""
+        begin = _end_of_rows(text, [], place)
+        content = LINE_END.split(text[begin : place + 100])[0]
+        number = self.line + _line_ends(text[:place])
+        return f"line {number}: {shorten(content.decode('utf-8', 'replace'))}"
+
+    def _wrong(self, text: bytes, start: int) -> str:
+        line = self.line + _line_ends(text[:start])
+        return (
+            f"{self.path}: the cell that begins with a quote in line {line} has no "
+            "closing quote, or has text after it. Put the whole cell in quotes and write "
+            'each quote inside it as "", save the file as Parquet, or, if its writer '
+            "knows no quotes, read it with data.quoting=none (--quoting none)."
+        )
+
+    def both(self) -> str:
+        """The rows of both readings, and the first line that makes the difference."""
+        return (
+            f"{self.lines - 1 - self.joined:,} rows if cells may be in quotes, "
+            f"{self.lines - 1:,} if a quote is a character like any other, from "
+            f"{self.first} on"
+        )
+
+    def doubts(self) -> list[str]:
+        """Sentences about cells that may be rows, joined by a stray quote."""
+        if not self.like_rows:
+            return []
+        return [
+            f"{self.like_rows:,} cells in quotes go over several lines, one of which has "
+            f"as many delimiters as a whole row; first in rows {some_of(self.where)}. If "
+            "stray quotes join rows there, set data.quoting=none (--quoting none)"
+        ]
+
+
+def _end_of_rows(text: bytes, cells: list[tuple[int, int]], limit: int) -> int:
+    """Where the last row ends that is whole before a limit; drops the cells after it."""
+    while True:
+        after = cells[-1][1] if cells else 0
+        end = 1 + max(text.rfind(mark, after, limit) for mark in (b"\n", b"\r"))
+        if end or not cells:
+            return end
+        limit = cells.pop()[0]
+
+
+def _line_ends(text: bytes) -> int:
+    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+
+
+def _count_lines(text: bytes) -> int:
+    """Lines that are not blank, of a text that begins with one."""
+    characters = np.frombuffer(text, np.uint8)
+    ends = (characters == ord("\n")) | (characters == ord("\r"))
+    return int(np.count_nonzero(ends[:-1] & ~ends[1:])) + int(not ends[:1].all())
