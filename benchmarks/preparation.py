@@ -14,11 +14,11 @@ from typing import Any
 from benchmarks.corpus import CONFIG
 from benchmarks.measuring import Clock, peak_mib
 from tabweave.loading import load_splits
+from tabweave.lookup import find_split
+from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS, DataSchema
 from tabweave.tables import (
-    RawTable,
     TableFile,
-    find_split_file,
     write_arrow,
     write_parquet,
 )
@@ -50,7 +50,7 @@ def text_field(schema: DataSchema) -> TextField:
 
 def load(folder: Path) -> DataSchema:
     """The load stage: Parquet in, typed Parquet out."""
-    raw = {split: RawTable(find_split_file(folder, split), split) for split in SPLITS}
+    raw = {split: open_table(find_split(folder, split), split) for split in SPLITS}
     loaded = load_splits(raw, CONFIG)
     for split, table in loaded.tables.items():
         write_parquet(table_file(folder, split).path, table)

@@ -19,13 +19,13 @@ from tabweave.batches import Rows
 from tabweave.evaluation.config import METRICS
 from tabweave.evaluation.metrics import compute_metrics
 from tabweave.loading import load_splits
+from tabweave.lookup import find_split
 from tabweave.models.config import ModelConfig
+from tabweave.parted_tables import open_table
 from tabweave.sampling import ShuffledBatches
 from tabweave.schema import SPLITS
 from tabweave.tables import (
     ArrowFile,
-    RawTable,
-    find_split_file,
     write_arrow,
     write_parquet,
 )
@@ -43,7 +43,7 @@ def write_files(folder: Path, data: Path, encoder: str, rows: int, env: str) -> 
     The classes, and the order in which the rows are trained on, are written beside them.
     """
     params: dict[str, Any] = load_project(env, {"text": {"encoder": encoder}})[1]
-    raw = {split: RawTable(find_split_file(data, split), split) for split in SPLITS}
+    raw = {split: open_table(find_split(data, split), split) for split in SPLITS}
     loaded = load_splits(raw, params["data"])
     draw = np.random.default_rng(SEED)
     for split, table in loaded.tables.items():

@@ -19,15 +19,15 @@ from tabweave.export.preparation import Preparation
 from tabweave.export.quantization import int8_gate, quantize
 from tabweave.export.residual_norms import keep_norms_apart
 from tabweave.loading import LoadedData, load_splits
+from tabweave.lookup import find_split
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import build_model, describe_model, save_model
 from tabweave.models.tabular_encoder import NUMERIC, quantile_edges
+from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS
 from tabweave.tables import (
     ArrowFile,
-    RawTable,
     TableFile,
-    find_split_file,
     write_arrow,
     write_parquet,
 )
@@ -58,7 +58,7 @@ def write_files(folder: Path, data: Path, encoder: Path, rows: int, env: str) ->
     first test rows are there as raw texts, as token ids and as features.
     """
     params = load_project(env, {"text": {"encoder": str(encoder)}})[1]
-    raw = {split: RawTable(find_split_file(data, split), split) for split in SPLITS}
+    raw = {split: open_table(find_split(data, split), split) for split in SPLITS}
     loaded = load_splits(raw, params["data"])
     tables = {
         "train": loaded.tables["train"].slice(0, TRAIN_ROWS),

@@ -2,6 +2,7 @@ import datetime
 import decimal
 import math
 import random
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from tabweave import delimited, tables
 from tabweave.errors import SchemaError
 from tabweave.loading import load_splits
+from tabweave.lookup import find_split
+from tabweave.parted_tables import open_table
 from tabweave.schema import DataConfig
 from tabweave.tables import FORMATS, RawTable, write_rows
 
@@ -304,7 +307,7 @@ def test_numbers_are_the_nearest_float32_in_every_format(tmp_path_factory, numbe
 def test_empty_and_repeated_ids_are_named_with_their_rows(tmp_path):
     ids = ["a", "", "b", "a", "c", "b", None, "a", "a"]
     assert refused(tmp_path, id=ids) == [
-        "train.parquet: id column 'id' is empty in 2 rows, first [2, 7].",
+        "train.parquet: id column 'id' is empty in 2 rows, first rows 2, 7.",
         "train.parquet: id column 'id' must be unique, but 2 ids repeat: 'a' in rows 1, "
         "4, 8 and 1 more; 'b' in rows 3, 6.",
     ]
@@ -392,7 +395,7 @@ def test_one_error_lists_everything_in_all_files(tmp_path):
     for start in [
         "train.csv: numeric column 'price' holds cells that are not numbers",
         "train.csv: numeric column 'price' holds values that are infinite as float32",
-        "train.csv: id column 'id' is empty in 1 rows, first [3].",
+        "train.csv: id column 'id' is empty in 1 rows, first row 3.",
         "train.csv: id column 'id' must be unique, but 1 ids repeat: 'a' in rows 1, 2.",
         "train.csv: label column 'y' is empty in 1 rows, first row 2.",
         "train.csv: train needs at least two classes in 'y', but holds '0'.",
@@ -600,3 +603,106 @@ def test_a_group_column_is_kept_as_text_and_is_no_feature(tmp_path):
     assert loaded.tables["train"]["g"].to_pylist() == ["007", ""]
     assert loaded.schema.group == "g"
     assert "g" not in config.features
+
+
+# Many files
+
+
+def cut(table, bounds):
+    edges = [0, *bounds, table.num_rows]
+    return [table.slice(a, b - a) for a, b in pairwise(edges)]
+
+
+def split_of(folder, split="train"):
+    return open_table(find_split(folder, split), split)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", ["part-{:05d}", "train-{:05d}-of-00004"])
+def test_a_split_in_parts_is_the_split_in_one_file(tmp_path, kind, name):
+    table = pa.table(
+        {
+            "id": [f"{n:04d}" for n in range(300)],
+            "y": ["no", "yes", "no"] * 100,
+            "t": [f"text {n}\n, or" if n % 7 else "" for n in range(300)],
+            "c": [["a", "b", ""][n % 3] for n in range(300)],
+            "n": [f"{n}.5" if n % 5 else "" for n in range(300)],
+        }
+    )
+    config = DataConfig(
+        id="id", label="y", text=("t",), categorical=("c",), numeric=("n",)
+    )
+    write_rows(tmp_path / f"one/train.{kind}", iter(table.to_batches()), table.schema)
+    for number, rows in enumerate(cut(table, [75, 75, 200])):
+        path = tmp_path / "many/train" / f"{name.format(number)}.{kind}"
+        write_rows(path, iter(rows.to_batches()), rows.schema)
+    one = load_splits({"train": split_of(tmp_path / "one")}, config)
+    many = load_splits({"train": split_of(tmp_path / "many")}, config)
+    assert (
+        many.tables["train"]
+        .combine_chunks()
+        .equals(one.tables["train"].combine_chunks())
+    )
+    assert many.schema == one.schema
+    assert (many.notes, one.notes) == ([], [])
+    assert list(many.sources["train"]["parts"].values()) == [75, 0, 125, 100]
+    assert many.sources["train"]["file"] == "train"
+    assert "parts" not in one.sources["train"]
+
+
+def test_a_folder_may_be_a_feature(tmp_path):
+    for shop, rows in {"DE": "1,no\n2,yes\n", "US": "3,no\n"}.items():
+        path = tmp_path / "train" / f"shop={shop}" / "year=2024" / "part-0.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"id,y\n{rows}")
+    config = DataConfig(id="id", label="y", categorical=("shop",), numeric=("year",))
+    found = load_splits({"train": split_of(tmp_path)}, config).tables["train"]
+    assert found["shop"].to_pylist() == ["DE", "DE", "US"]
+    assert found["year"].to_pylist() == [2024.0] * 3
+
+
+def test_what_is_wrong_in_parts_is_named_with_file_and_row(tmp_path):
+    parts = ["a,no,1\nb,no,x\n", "", "c,yes,2\na,,3\n", ",no,1\nd,yes,inf\n"]
+    for number, rows in enumerate(parts):
+        path = tmp_path / "train" / f"part-{number}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"id,y,n\n{rows}")
+    config = DataConfig(id="id", label="y", numeric=("n",))
+    with pytest.raises(SchemaError) as caught:
+        load_splits({"train": split_of(tmp_path)}, config)
+    where = f"  - {tmp_path / 'train'}: "
+    wrong = str(caught.value)
+    assert f"{where}numeric column 'n' holds cells that are not numbers" in wrong
+    assert "part-0.csv row 2: 'x'; part-3.csv row 2: 'inf'." in wrong
+    assert f"{where}id column 'id' is empty in 1 rows, first part-3.csv row 1." in wrong
+    assert "'a' in part-0.csv row 1, part-2.csv row 2." in wrong
+    assert "label column 'y' is empty in 1 rows, first part-2.csv row 2." in wrong
+
+
+def test_parts_without_any_row_are_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    for number in range(2):
+        (tmp_path / "train" / f"part-{number}.csv").write_text("id,y,n\n")
+    config = DataConfig(id="id", label="y", numeric=("n",))
+    with pytest.raises(SchemaError, match=f"{tmp_path / 'train'}: there are no rows"):
+        load_splits({"train": split_of(tmp_path)}, config)
+    (tmp_path / "train" / "part-1.csv").write_text("")
+    with pytest.raises(SchemaError, match=r"part-1.csv: the file is empty"):
+        load_splits({"train": split_of(tmp_path)}, config)
+
+
+def test_files_that_are_not_read_are_a_finding_and_one_line(tmp_path, caplog):
+    (tmp_path / "train").mkdir()
+    for name in ("data", "other", "data (1)"):
+        rows = "".join(f"{name}{n},{n % 2},1\n" for n in range(4))
+        (tmp_path / "train" / f"{name}.csv").write_text(f"id,y,n\n{rows}")
+    config = DataConfig(id="id", label="y", numeric=("n",))
+    found = load_splits({"train": split_of(tmp_path)}, config)
+    assert found.tables["train"].num_rows == 4
+    (note,) = found.notes
+    assert (note["severity"], note["split"]) == ("warning", "train")
+    assert "'data.csv', 'other.csv'" in note["message"]
+    assert "data.train_filename='*.csv'" in note["message"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"train: {note['message']}."
+    ]

@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -282,10 +282,17 @@ def content_hash(path: Path) -> str:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     if not path.is_dir():
         raise FileNotFoundError(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return combined_hash(
+        (file.relative_to(path).as_posix(), content_hash(file)) for file in files
+    )
+
+
+def combined_hash(named: Iterable[tuple[str, str]]) -> str:
+    """sha256 of files that belong together, from the name and hash of each, in order."""
     total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        name = os.fsencode(file.relative_to(path).as_posix())
-        total.update(b"%b\0%b\n" % (name, content_hash(file).encode()))
+    for name, content in named:
+        total.update(b"%b\0%b\n" % (os.fsencode(name), content.encode()))
     return total.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -233,6 +233,8 @@ class FoundFaults:
 
     shown: dict[str, list[str]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    # What a message calls a row; row 1 is the first row below the header.
+    place: Callable[[int], str] = "row {}".format
 
     def add(self, fault: Fault, values: pa.Array, first_row: int = 0) -> None:
         """Notes a fault of cells that begin `first_row` rows below the first one."""
@@ -240,9 +242,8 @@ class FoundFaults:
         self.counts[fault.reason] += len(wrong)
         shown = self.shown.setdefault(fault.reason, [])
         for index in wrong[: max(0, SHOWN - len(shown))]:
-            # Row 1 is the first row below the header.
             value = shorten(values[int(index)].as_py())
-            shown.append(f"row {first_row + int(index) + 1}: {value}")
+            shown.append(f"{self.place(first_row + int(index) + 1)}: {value}")
 
     def sentences(self) -> Iterator[str]:
         """One sentence per reason."""

@@ -39,10 +39,11 @@ from tabweave.hyperparameters import (
     to_parameters,
 )
 from tabweave.local_paths import check_local_paths
+from tabweave.lookup import find_in_folder, find_split
 from tabweave.parameters import check_parameters
+from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS
 from tabweave.signals import interruptible, run_again
-from tabweave.tables import RawTable, find_first_data_file, find_split_file
 from tabweave.text.config import SCRATCH
 
 logger = logging.getLogger("tabweave.container")  # its name when run as __main__
@@ -216,10 +217,11 @@ def _file_names(inputs: Mapping[str, Path], data: Mapping[str, Any]) -> dict[str
             continue
         filename = data[f"{split}_filename"]
         if filename is not None:
-            path = find_split_file(folder, split, filename)
-        else:
-            path = folder if folder.is_file() else find_first_data_file(folder)
-        named[f"{split}_filename"] = str(path)
+            named[f"{split}_filename"] = str(find_split(folder, split, filename).path)
+            continue
+        if not folder.is_file():
+            find_in_folder(folder)
+        named[f"{split}_filename"] = str(folder)
     return named
 
 
@@ -280,8 +282,9 @@ def _check_headers(
     """Every name of full_field_list must be in the header of every file."""
     problems = Problems("The files do not have the columns of full_field_list")
     for split in SPLITS:
-        path = find_split_file(folder, split, data[f"{split}_filename"])
-        check_header(RawTable(path, split), hyperparameters.full_field_list, problems)
+        found = find_split(folder, split, data[f"{split}_filename"])
+        table = open_table(found, split)
+        check_header(table, hyperparameters.full_field_list, problems)
     problems.raise_as(SchemaError)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from tabweave.delimited import unwritable
 from tabweave.errors import Problems, SchemaError, did_you_mean, shorten, some_of
-from tabweave.tables import DELIMITERS, RawTable
+from tabweave.parted_tables import Source
+from tabweave.tables import DELIMITERS
 
 
-def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> bool:
+def check_header(table: Source, wanted: Sequence[str], problems: Problems) -> bool:
     """Notes missing and repeated columns of a file; True when all wanted are there."""
     present = table.columns()
     before = len(problems.found)
@@ -36,7 +37,7 @@ def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> 
 
 def check_room_for(
     added: Sequence[str],
-    tables: Iterable[RawTable],
+    tables: Iterable[Source],
     then: str = "then run from load on: kedro run",
 ) -> None:
     """Refuses files that cannot get further columns of these names.

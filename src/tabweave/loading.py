@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,21 @@ from tabweave.cells import (
 )
 from tabweave.errors import Problems, SchemaError, shorten, some_of
 from tabweave.headers import check_header
+from tabweave.parted_tables import (
+    PartedTable,
+    Source,
+    named_rows,
+    unread_sentence,
+    with_options,
+)
 from tabweave.schema import (
     DataConfig,
     DataSchema,
     default_positive,
     ordered_classes,
 )
-from tabweave.tables import RawTable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,8 @@ class LoadedData:
     Attributes:
         tables: Split -> its typed table.
         schema: Roles and classes, as settled.
-        sources: Split -> file name, format, and replaced byte sequences per column.
+        sources: Split -> file name, format, replaced byte sequences per column, and the
+            rows of each file where there are several.
         notes: Findings of the data report about the files themselves.
     """
 
@@ -47,7 +57,7 @@ class LoadedData:
     notes: list[dict[str, Any]]
 
 
-def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
+def load_splits(raw: Mapping[str, Source], config: DataConfig) -> LoadedData:
     """Reads, types and checks every split.
 
     Every row in is one row out, in the order of the file. Ids, categories, labels and
@@ -62,8 +72,12 @@ def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
     notes: list[dict[str, Any]] = []
     tables: dict[str, pa.Table] = {}
     sources: dict[str, dict[str, Any]] = {}
-    for split, table in raw.items():
-        source = replace(table, quoting=config.quoting).pinned()
+    # In every message that follows, a table is the one that was read.
+    raw = {
+        split: with_options(table, quoting=config.quoting).pinned()
+        for split, table in raw.items()
+    }
+    for split, source in raw.items():
         reader = _Reader(source, config, problems, notes)
         try:
             loaded = reader.read()
@@ -83,20 +97,27 @@ def load_splits(raw: Mapping[str, RawTable], config: DataConfig) -> LoadedData:
 class _Reader:
     """Turns one file into a typed table and notes what does not fit."""
 
-    source: RawTable
+    source: Source
     config: DataConfig
     problems: Problems
     notes: list[dict[str, Any]]
     row: int = 0
-    faults: FoundFaults = field(default_factory=FoundFaults)
+    faults: FoundFaults = field(init=False)
     # Columns that cannot take their role: nothing more is said about them.
     unusable: set[str] = field(default_factory=set)
     large_integers: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     doubts: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.faults = FoundFaults(place=self.source.place)
+
     def read(self) -> pa.Table | None:
         """The typed table, or None when its labels cannot be read."""
+        unread = unread_sentence(self.source, f"data.{self.source.split}_filename")
+        if unread:
+            logger.warning("%s: %s.", self.source.split, unread)
+            self._note(None, unread)
         if not check_header(self.source, self.config.columns, self.problems):
             return None
         try:
@@ -118,11 +139,14 @@ class _Reader:
 
     def about(self) -> dict[str, Any]:
         """What the data report says of the file itself."""
-        return {
+        about = {
             "file": self.source.path.name,
             "format": self.source.format,
             "repaired_utf8": dict(self.repairs),
         }
+        if isinstance(self.source, PartedTable):
+            about["parts"] = self.source.rows_per_part(self.row)
+        return about
 
     def _note_changes(self) -> None:
         """Notes where a cell is not kept to the last bit, or may hold several rows."""
@@ -133,9 +157,12 @@ class _Reader:
             (name, f"{count} byte sequences are not UTF-8 and became U+FFFD")
             for name, count in self.repairs.items()
         ]
-        about = {"severity": "warning", "split": self.source.split}
         for name, message in [*changes, *((None, doubt) for doubt in self.doubts)]:
-            self.notes.append({**about, "column": name, "message": message})
+            self._note(name, message)
+
+    def _note(self, column: str | None, message: str) -> None:
+        about = {"severity": "warning", "split": self.source.split}
+        self.notes.append({**about, "column": column, "message": message})
 
     def _schema(self) -> pa.Schema:
         config = self.config
@@ -174,21 +201,22 @@ class _Reader:
         missing = np.flatnonzero(pc.equal(ids, "").to_numpy(zero_copy_only=False))
         where = f"{self.source.path}: id column '{self.config.id}'"
         if len(missing):
-            rows = [int(row) + 1 for row in missing[:SHOWN]]
+            rows = named_rows(self.source, missing[:SHOWN] + 1)
             self.problems.add(f"{where} is empty in {len(missing)} rows, first {rows}.")
         counts = pc.value_counts(ids.filter(pc.not_equal(ids, "")))
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(repeated):
-            shown = [_rows_of(ids, value) for value in repeated.field("values")[:SHOWN]]
+            some = repeated.field("values")[:SHOWN]
+            shown = [_rows_of(ids, value, self.source) for value in some]
             self.problems.add(
                 f"{where} must be unique, but {len(repeated)} ids repeat: "
                 f"{'; '.join(shown)}."
             )
 
 
-def _rows_of(ids: pa.Array, value: pa.Scalar) -> str:
+def _rows_of(ids: pa.Array, value: pa.Scalar, source: Source) -> str:
     rows = np.flatnonzero(pc.equal(ids, value).to_numpy(zero_copy_only=False)) + 1
-    return f"{shorten(value.as_py())} in rows {some_of(rows.tolist(), SHOWN)}"
+    return f"{shorten(value.as_py())} in {named_rows(source, rows)}"
 
 
 def _labels(table: pa.Table, name: str) -> dict[str, int]:
@@ -199,7 +227,7 @@ def _labels(table: pa.Table, name: str) -> dict[str, int]:
 def _settle_schema(
     tables: Mapping[str, pa.Table],
     config: DataConfig,
-    raw: Mapping[str, RawTable],
+    raw: Mapping[str, Source],
     problems: Problems,
 ) -> DataSchema | None:
     """Classes come from the configuration, or from train; every label must be one."""
@@ -211,9 +239,10 @@ def _settle_schema(
         path = raw[split].path
         if "" in counts:
             first = pc.index(tables[split][config.label], "").as_py() + 1
+            place = raw[split].place(first)
             problems.add(
                 f"{path}: label column '{config.label}' is empty in {counts['']} rows, "
-                f"first row {first}."
+                f"first {place}."
             )
         unknown = sorted(set(counts) - {"", *classes})
         if unknown:

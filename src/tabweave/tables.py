@@ -18,13 +18,7 @@ import pyarrow.parquet as pq
 
 from tabweave.artifacts import replacing
 from tabweave.delimited import NOT_UTF8, STRING, read_cells, read_header, write_cells
-from tabweave.errors import (
-    ArtifactError,
-    MissingDataError,
-    SchemaError,
-    shorten,
-    some_of,
-)
+from tabweave.errors import ArtifactError, SchemaError, shorten
 from tabweave.file_state import FileState, while_unchanged
 from tabweave.parquet import WRITTEN, open_parquet, parquet_batches, read_parquet
 from tabweave.quotes import Dialect
@@ -44,80 +38,6 @@ def format_of(path: Path) -> TableFormat | None:
     return next((f for f in get_args(TableFormat) if f".{f}" == ending), None)
 
 
-def find_first_data_file(folder: Path) -> Path:
-    """The first file of a supported format in sorted order; markers are passed over.
-
-    Raises:
-        MissingDataError: The folder holds no such file.
-    """
-    folder = Path(folder)
-    names = _file_names(folder)
-    for name in names:
-        if format_of(Path(name)) and not name.startswith((".", "_")):
-            return folder / name
-    raise MissingDataError(
-        f"No supported data file (.tsv, .csv, .parquet) found in {folder}. It holds "
-        f"{some_of(names) or 'nothing'}."
-    )
-
-
-def _file_names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_file())
-
-
-def find_split_file(data_dir: Path, split: str, filename: str | None = None) -> Path:
-    """Finds the file of a split.
-
-    A named file wins; then the first supported file of ``<data_dir>/<split>/``; then
-    exactly one ``<data_dir>/<split>.{tsv,csv,parquet}``.
-
-    Raises:
-        MissingDataError: There is no such file; the message says where it was sought.
-        SchemaError: Several files claim to be the split.
-    """
-    data_dir = Path(data_dir)
-    if filename is not None:
-        return _named_file(data_dir, split, filename)
-    folder = data_dir / split
-    beside = [data_dir / f"{split}.{ending}" for ending in FORMATS]
-    there = [path for path in beside if path.is_file()]
-    try:
-        return find_first_data_file(folder)
-    except MissingDataError:
-        if folder.is_dir() and not there:
-            raise
-    if len(there) > 1:
-        raise SchemaError(
-            f"Several files claim to be the {split} split: {[p.name for p in there]} in "
-            f"{data_dir}. Keep one, or set data.{split}_filename."
-        )
-    if there:
-        return there[0]
-    raise MissingDataError(
-        f"No supported data file (.tsv, .csv, .parquet) found in {folder}, and "
-        f"no {split}.tsv, {split}.csv or {split}.parquet in {data_dir}. Set data_dir to "
-        "the folder of your files: kedro run --params=data_dir=<folder>."
-    )
-
-
-def _named_file(data_dir: Path, split: str, filename: str) -> Path:
-    tried = [data_dir / split / filename, data_dir / filename]
-    found = next((path for path in tried if path.is_file()), None)
-    if found is None:
-        raise MissingDataError(
-            f"data.{split}_filename names {filename!r}, but neither {tried[0]} nor "
-            f"{tried[1]} exists."
-        )
-    if format_of(found) is None:
-        raise SchemaError(
-            f"data.{split}_filename names {filename!r}, whose format is not known. "
-            "Supported endings: .tsv, .csv, .parquet."
-        )
-    return found
-
-
 @dataclass(frozen=True)
 class RawTable:
     """A user's file: knows its format, reads by column name, changes no cell.
@@ -129,6 +49,7 @@ class RawTable:
         quoting: As ``data.quoting``; of no use for Parquet.
         state: What the file must be whenever it is read; None compares before and after
             each reading.
+        unread: Names of files beside it that look like tables and are not read.
     """
 
     path: Path
@@ -136,6 +57,7 @@ class RawTable:
     invalid_utf8: InvalidUtf8 = "refuse"
     quoting: Quoting | None = None
     state: FileState | None = field(default=None, compare=False, repr=False)
+    unread: tuple[str, ...] = ()
 
     @property
     def format(self) -> TableFormat:
@@ -183,6 +105,10 @@ class RawTable:
             SchemaError: The file is empty, or is not a table.
         """
         return list(self.schema().names)
+
+    def place(self, row: int) -> str:
+        """What a message calls a row; row 1 is the first row below the header."""
+        return f"row {row}"
 
     def batches(
         self,

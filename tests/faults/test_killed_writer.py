@@ -16,8 +16,8 @@ import pytest
 from artifact_kinds import KINDS, save_for_ever, whole
 
 from tabweave.errors import MissingDataError
+from tabweave.lookup import find_split
 from tabweave.schema import SPLITS
-from tabweave.tables import find_split_file
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,7 @@ def assert_no_file_of_a_split(folder, left):
     for name in left:
         for split in SPLITS:
             try:
-                found = find_split_file((folder / name).parent, split)
+                found = find_split((folder / name).parent, split).path
             except MissingDataError:
                 continue
             assert not found.name.startswith("."), found

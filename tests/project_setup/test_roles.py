@@ -8,9 +8,10 @@ import pytest
 
 from tabweave.errors import MissingDataError, SchemaError
 from tabweave.loading import load_splits
+from tabweave.lookup import find_split
+from tabweave.parted_tables import open_table
 from tabweave.project_setup import infer_roles
 from tabweave.project_setup import roles as module
-from tabweave.tables import RawTable, find_split_file
 
 CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "womens_clothing"
 ROWS = 60
@@ -62,7 +63,7 @@ def amounts():
 
 def load(folder, config):
     splits = ("train", "val", "test")
-    raw = {s: RawTable(find_split_file(folder, s), s) for s in splits}
+    raw = {s: open_table(find_split(folder, s), s) for s in splits}
     return load_splits(raw, config)
 
 

@@ -1,13 +1,17 @@
 import csv
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,6 +20,7 @@ from hypothesis import strategies as st
 from tabweave.errors import ArtifactError, ConfigError, SchemaError
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.scoring.parts import parts_folder
+from tabweave.scoring.work import Work
 from tabweave.tables import FORMATS, RawTable, write_rows
 
 CONFIG = ScoreConfig(threads=1, window_rows=7, batch_rows=3)
@@ -43,7 +48,8 @@ def written(folder, rows, kind, name="in"):
 
 
 def read(path):
-    return pa.Table.from_batches(list(RawTable(path, "x").batches()))
+    raw = RawTable(path, "x")
+    return pa.Table.from_batches(list(raw.batches()), raw.schema())
 
 
 def expected(kit, rows):
@@ -480,3 +486,182 @@ def test_memory_does_not_grow_with_the_file(good_bundle, tmp_path, kind):
     # The system maps the file, and may drop its pages whenever it needs the memory.
     grown = peaks[1] - peaks[0] - (sizes[1] - sizes[0])
     assert grown < 80, (peaks, sizes)
+
+
+# Many files
+
+
+def parts_of(folder, rows, kind, names):
+    """The rows in files of these names, of unequal sizes; one has no row."""
+    edges = [0, 13, 13, *range(20, 20 + len(names) - 3), rows.num_rows]
+    for name, (start, end) in zip(names, pairwise(edges), strict=True):
+        written(folder, rows.slice(start, end - start), kind, name)
+    return folder
+
+
+SPARK = [f"part-{n:05d}-0f3e" for n in range(4)]
+HIVE = [f"day={n}/part-0" for n in range(4)]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("names", [SPARK, HIVE], ids=["spark", "hive"])
+def test_parts_come_back_in_their_layout_with_the_scores_of_one_file(
+    good_bundle, tmp_path, kind, names
+):
+    one = written(tmp_path, table(), kind)
+    score_file(good_bundle, one, tmp_path / f"one.{kind}", CONFIG)
+    source = parts_of(tmp_path / "in", table(), kind, names)
+    (source / "_SUCCESS").write_text("")
+    report = score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    assert "40 of 40 rows scored in 4 files" in report.sentence
+    files = [p for p in sorted((tmp_path / "out").rglob("*")) if p.is_file()]
+    assert [str(p.relative_to(tmp_path / "out")) for p in files] == [
+        f"{name}.{kind}" for name in names
+    ]
+    whole, parts = read(tmp_path / f"one.{kind}"), list(map(read, files))
+    assert [part.num_rows for part in parts] == [13, 0, 7, 20]
+    found = pa.concat_tables(parts)
+    cells = [name for name in whole.column_names if name != "prob_yes"]
+    cells.remove("prob_no")
+    assert found.select(cells).equals(whole.select(cells))
+    for name in ("prob_no", "prob_yes"):
+        both = [np.array(t[name].to_pylist(), float) for t in (found, whole)]
+        assert np.abs(both[0] - both[1]).max() < 1e-6
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["in", f"in.{kind}", f"one.{kind}", "out"]
+    )
+
+
+def test_a_pattern_scores_files_of_any_name(good_bundle, tmp_path):
+    for name in ("january", "february", "notes"):
+        written(tmp_path / "in", table(5), "csv", name)
+    pattern = tmp_path / "in" / "*ary.csv"
+    score_file(good_bundle, pattern, tmp_path / "out", CONFIG)
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["february.csv", "january.csv"]
+    with pytest.raises(SchemaError, match=r"not parts of one table .*pattern"):
+        score_file(good_bundle, tmp_path / "in", tmp_path / "other", CONFIG)
+
+
+def test_a_folder_is_a_column_that_the_model_reads_and_no_column_is_added(
+    good_bundle, tmp_path
+):
+    rows = table(9)
+    score_file(good_bundle, written(tmp_path, rows, "csv"), tmp_path / "1.csv", CONFIG)
+    expected = {r["id"]: r["prob_yes"] for r in read(tmp_path / "1.csv").to_pylist()}
+    for shop in "ab?":
+        same = rows.filter(pc.equal(rows["shop"], shop)).drop_columns("shop")
+        written(tmp_path / "in" / f"shop={quote(shop, safe='')}", same, "csv", "x")
+    score_file(good_bundle, tmp_path / "in", tmp_path / "out", CONFIG)
+    found = [r for p in (tmp_path / "out").rglob("*.csv") for r in read(p).to_pylist()]
+    assert len(found) == 9
+    assert all("shop" not in row for row in found)
+    for row in found:
+        assert abs(float(row["prob_yes"]) - float(expected[row["id"]])) < 1e-6
+
+
+def test_a_column_that_contradicts_its_folder_is_a_bad_row(good_bundle, tmp_path):
+    written(tmp_path / "in" / "shop=a", table(3), "csv", "x")
+    with pytest.raises(
+        SchemaError, match=r"another value than the folder, shop=a: row 2"
+    ):
+        score_file(good_bundle, tmp_path / "in", tmp_path / "out", CONFIG)
+
+
+def test_rejects_of_parts_have_the_same_layout_and_rows_of_their_files(
+    good_bundle, tmp_path
+):
+    config = CONFIG.model_copy(update={"rejects": str(tmp_path / "left")})
+    rows = table().set_column(
+        4, "price", [["dear" if n == 15 else "1" for n in range(40)]]
+    )
+    source = parts_of(tmp_path / "in", rows, "csv", SPARK)
+    with pytest.raises(
+        SchemaError, match=rf"{SPARK[2]}.csv cannot be .*\n.*row 3: 'dear'"
+    ):
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    report = score_file(good_bundle, source, tmp_path / "out", config)
+    assert (report.rows, report.scored, report.rejected) == (40, 39, 1)
+    left = {name: read(tmp_path / "left" / f"{name}.csv").to_pylist() for name in SPARK}
+    assert [len(found) for found in left.values()] == [0, 0, 1, 0]
+    assert (left[SPARK[2]][0]["reject_row"], left[SPARK[2]][0]["id"]) == ("3", "00015")
+    assert sum(read(tmp_path / "out" / f"{n}.csv").num_rows for n in SPARK) == 39
+
+
+def test_what_is_wrong_in_several_files_comes_in_one_message(good_bundle, tmp_path):
+    rows = table().set_column(4, "price", [["dear"] * 40])
+    source = parts_of(tmp_path / "in", rows, "csv", SPARK)
+    with pytest.raises(SchemaError) as caught:
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    assert [name for name in SPARK if f"{name}.csv cannot" in str(caught.value)] == [
+        SPARK[0],
+        *SPARK[2:],
+    ]
+    (source / f"{SPARK[1]}.csv").write_text("note,shop\n")
+    with pytest.raises(SchemaError, match=rf"{SPARK[1]}.csv: lacks the columns 'more'"):
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_scoring_of_parts_goes_on(good_bundle, tmp_path, monkeypatch):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    score_file(good_bundle, source, tmp_path / "whole", CONFIG)
+    full = OSError(errno.ENOSPC, "full")
+    path = tmp_path / "in" / f"{SPARK[3]}.csv"
+    content = path.read_bytes()
+    written_parts = parts_folder(tmp_path / "out")
+    stop = Work.score
+
+    def stopping(work, rows, *, progress):
+        if work.file.raw.path == path:
+            raise full
+        return stop(work, rows, progress=progress)
+
+    monkeypatch.setattr(Work, "score", stopping)
+    with pytest.raises(OSError, match="full"):
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    monkeypatch.undo()
+    assert not (tmp_path / "out").exists()
+    assert len(list(written_parts.glob("row-*"))) == 3
+    path.write_bytes(content + content.splitlines(keepends=True)[1])
+    with pytest.raises(ConfigError, match=r"parts of another scoring: .scoring\.input"):
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    path.write_bytes(content)
+    report = score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    assert report.resumed == 20
+    for name in SPARK:
+        both = [tmp_path / folder / f"{name}.csv" for folder in ("out", "whole")]
+        assert both[0].read_bytes() == both[1].read_bytes()
+    assert not written_parts.exists()
+
+
+def test_a_part_that_comes_while_parts_are_scored_is_noticed(
+    good_bundle, tmp_path, monkeypatch
+):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    score = Work.score
+
+    def adding(work, rows, *, progress):
+        written(tmp_path / "in", table(2), "csv", "part-00009")
+        return score(work, rows, progress=progress)
+
+    monkeypatch.setattr(Work, "score", adding)
+    with pytest.raises(ArtifactError, match=r"'part-00009\.csv' came or went"):
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_scores_is_replaced_on_request_if_it_holds_nothing_else(
+    good_bundle, tmp_path
+):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    (tmp_path / "out").mkdir()
+    score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    with pytest.raises(ConfigError, match="exists; give another name"):
+        score_file(good_bundle, source, tmp_path / "out", CONFIG)
+    again = CONFIG.model_copy(update={"overwrite": True})
+    score_file(good_bundle, source, tmp_path / "out", again)
+    (source / f"{SPARK[3]}.csv").unlink()
+    with pytest.raises(ConfigError, match=rf"not of this scoring, '{SPARK[3]}.csv'"):
+        score_file(good_bundle, source, tmp_path / "out", again)
+    assert len(list((tmp_path / "out").iterdir())) == 4

@@ -5,7 +5,7 @@ import pytest
 from tabweave import tables
 from tabweave.cells import CellRules
 from tabweave.errors import SchemaError
-from tabweave.scoring.input_file import InputFile
+from tabweave.scoring.input_file import InputFile, check_fits
 from tabweave.tables import RawTable
 
 READS = {"note": "text", "price": "numeric"}
@@ -120,11 +120,15 @@ def test_a_file_that_is_no_table_is_refused_even_with_rejects(csv, lines):
 
 def test_columns_are_checked_before_any_row(csv):
     with pytest.raises(SchemaError, match="Column 'price' not found"):
-        csv("1,a,2", header="id,note,prise").check_columns([])
+        check_fits(csv("1,a,2", header="id,note,prise").raw, list(READS), [])
     with pytest.raises(SchemaError, match="'prob_yes'") as caught:
-        csv("1,a,2,3", header="id,note,price,prob_yes").check_columns(["prob_yes"])
+        check_fits(
+            csv("1,a,2,3", header="id,note,price,prob_yes").raw,
+            list(READS),
+            ["prob_yes"],
+        )
     assert "then score the file again" in str(caught.value)
-    csv(*GOOD).check_columns(["prob_yes"])
+    check_fits(csv(*GOOD).raw, list(READS), ["prob_yes"])
 
 
 def test_the_schema_is_known_without_a_row(csv, tmp_path):

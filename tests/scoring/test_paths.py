@@ -62,8 +62,56 @@ def test_rejects_and_output_are_two_files(folder):
 
 
 def test_there_must_be_a_table_to_score(folder):
-    with pytest.raises(MissingDataError, match=r"no file .*gone\.csv"):
+    with pytest.raises(MissingDataError, match=r"gone\.csv, but there is no such file"):
         check(folder, "out.csv", source="gone.csv")
     (folder / "in.xlsx").write_text("x")
-    with pytest.raises(SchemaError, match="unknown format"):
+    with pytest.raises(SchemaError, match="format is not known"):
         check(folder, "out.xlsx", source="in.xlsx")
+
+
+@pytest.fixture
+def parts(folder):
+    """A folder of parts beside the files of `folder`."""
+    (folder / "in").mkdir()
+    for number in range(2):
+        (folder / "in" / f"part-{number}.csv").write_text("a\n")
+    (folder / "empty").mkdir()
+    (folder / "old").mkdir()
+    (folder / "old" / "part-0.csv").write_text("a\n")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "letter.txt").write_text("a\n")
+    return folder
+
+
+def test_a_folder_becomes_a_folder(parts):
+    check(parts, "out", source="in")
+    check(parts, "new/out", "new/left", source="in")
+    check(parts, "empty", source="in/*.csv")
+    check(parts, "old", source="in", overwrite=True)
+    check(parts, "old", source="in", claimed={parts.resolve() / "old"})
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("in", "holds the input"),
+        (".", "holds the input"),
+        ("in/out", "lies in the folder of the input"),
+        ("bundle/out", "lies in the bundle"),
+        ("there.csv", "names a file, but the input is no single file"),
+        ("new.csv", "names a file, but"),
+        ("mine", r"not of this scoring, 'letter.txt'"),
+        ("old", "exists; give another name"),
+    ],
+)
+def test_folders_that_must_not_be_written_are_named(parts, output, words):
+    with pytest.raises(ConfigError, match=f"score.output .*{words}"):
+        check(parts, output, source="in")
+    with pytest.raises(ConfigError, match=f"score.rejects .*{words}"):
+        check(parts, "out", output, source="in")
+
+
+@pytest.mark.parametrize("rejects", ["out", "out/left", "."])
+def test_rejects_and_output_are_two_folders(parts, rejects):
+    with pytest.raises(ConfigError, match=r"are both|lie in one another"):
+        check(parts, "out", rejects, source="in")

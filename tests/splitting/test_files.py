@@ -6,11 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabweave.errors import ArtifactError
+from tabweave.lookup import find_split
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.division import divide
 from tabweave.splitting.files import MANIFEST, file_name, write_division
-from tabweave.tables import FORMATS, RawTable, find_split_file, write_rows
+from tabweave.tables import FORMATS, RawTable, write_rows
 
 DATA = DataConfig(id="id", label="y", numeric=("n",))
 TABLE = pa.table(
@@ -41,7 +42,7 @@ def test_the_files_keep_format_and_cells_and_are_found_as_splits(tmp_path, endin
     divided = division(tmp_path, ending)
     write_division(tmp_path / "out", divided)
     for split in SPLITS:
-        path = find_split_file(tmp_path / "out", split)
+        path = find_split(tmp_path / "out", split).path
         assert path == tmp_path / "out" / split / f"all.{ending}"
         written = pa.Table.from_batches(RawTable(path, split).batches())
         mask = pa.array(divided.sides == SPLITS.index(split))

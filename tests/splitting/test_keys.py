@@ -80,10 +80,10 @@ def test_all_that_is_wrong_with_the_columns_comes_in_one_error(tmp_path):
 def test_all_that_is_wrong_with_the_cells_comes_in_one_error(tmp_path):
     rows = ["a,1,2024-01-01", "a,,x", ",0,2024-01-02", "b,,", "b,0,2024-01-02"]
     message = refused(file(tmp_path, "\n".join(["id,y,at", *rows])), BY_TIME)
-    assert "column 'id' is empty in 1 rows, first [3]" in message
+    assert "column 'id' is empty in 1 rows, first row 3" in message
     assert "2 ids repeat: 'a' in rows 1, 2; 'b' in rows 4, 5" in message
-    assert "column 'y' is empty in 2 rows, first [2, 4]" in message
-    assert "time column 'at' is empty in 1 rows, first [4]" in message
+    assert "column 'y' is empty in 2 rows, first rows 2, 4" in message
+    assert "time column 'at' is empty in 1 rows, first row 4" in message
     assert "row 2: 'x'" in message
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tabweave.errors import Problems, SchemaError
 from tabweave.splitting.assignment import DROPPED, TEST, TRAIN, VAL
-from tabweave.splitting.times import Times, read_times, split_by_time
+from tabweave.splitting.times import Times, Where, read_times, split_by_time
 
 SHARES = (Fraction(7, 10), Fraction(1, 10), Fraction(2, 10))
 DAY = 86_400_000_000
@@ -21,7 +21,7 @@ def read(values, kind=None):
     problems = Problems("wrong")
     chunks = [values[:1], values[1:]]
     column = pa.chunked_array([pa.array(chunk, kind) for chunk in chunks])
-    times = read_times(column, "f.csv: time column 'at'", problems)
+    times = read_times(column, Where("f.csv: time column 'at'"), problems)
     assert (times is None) == bool(problems)
     return times if times is not None else str(problems)
 
@@ -93,17 +93,17 @@ def test_numbers_are_kept(values, kind, expected):
 @pytest.mark.parametrize(
     ("values", "kind", "part"),
     [
-        (["2024-01-01", "", "2024-01-02"], None, r"empty in 1 rows, first \[2\]"),
-        (["1", "", None], None, r"empty in 2 rows, first \[2, 3\]"),
-        ([1.0, float("nan")], pa.float64(), r"empty in 1 rows, first \[2\]"),
-        ([None, NOON], pa.timestamp("us"), r"empty in 1 rows, first \[1\]"),
+        (["2024-01-01", "", "2024-01-02"], None, r"empty in 1 rows, first row 2"),
+        (["1", "", None], None, r"empty in 2 rows, first row 2, row 3"),
+        ([1.0, float("nan")], pa.float64(), r"empty in 1 rows, first row 2"),
+        ([None, NOON], pa.timestamp("us"), r"empty in 1 rows, first row 1"),
         (["2024-01-01", "31.12.2024"], None, "row 2: '31.12.2024'"),
         (["2024-01-01", "2024-13-01"], None, "row 2: '2024-13-01'"),
         (["2024-01-01", "20240101"], None, "row 2: '20240101'"),
         (["2024-01-01", "x", "y", "z", "x"], None, "row 4: 'z' and 1 more"),
         (["2024-01-01", "2024-01-01T00:00Z"], None, "row 2.*row 1"),
-        ([1.0, float("inf")], pa.float64(), r"infinite in rows \[2\]"),
-        (["1", "1e999"], None, r"infinite in rows \[2\]"),
+        ([1.0, float("inf")], pa.float64(), r"infinite in row 2"),
+        (["1", "1e999"], None, r"infinite in row 2"),
         ([True, False], pa.bool_(), "has type bool"),
         ([dt.time(1), dt.time(2)], pa.time64("us"), "has type time64"),
     ],

@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 
 from tabweave.cells import CellRules, byte_lengths, typed_numbers, typed_text
 from tabweave.errors import ArtifactError
-from tabweave.tables import RawTable
+from tabweave.parted_tables import Source
 
 Cell: TypeAlias = str | float | None
 SAMPLE_BYTES = 2**20
@@ -110,7 +110,7 @@ def _plain_rows(values: npt.NDArray[np.floating]) -> list[list[float]]:
 
 
 def raw_sample(
-    raw: RawTable, columns: Mapping[str, str], rules: CellRules, rows: int = 16
+    raw: Source, columns: Mapping[str, str], rules: CellRules, rows: int = 16
 ) -> list[dict[str, Cell]]:
     """The first rows of a file as the plain values that a caller would send.
 

@@ -11,6 +11,8 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
+from tabweave.lookup import find_in_folder
+from tabweave.parted_tables import Source, open_table
 from tabweave.schema import Quoting
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables import RawTable
@@ -29,7 +31,7 @@ class DeployedBundleDataset(FileDataset[Any, Path]):
 
 
 class ScoringInputDataset(UsersFileDataset):
-    """The user's file that is to be scored."""
+    """The user's file, or files, to be scored."""
 
     PARAMETER = "score.input"
     USE = (
@@ -41,18 +43,18 @@ class ScoringInputDataset(UsersFileDataset):
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A file, and the bundle that is to score it."""
+    """A table, and the bundle that is to score it."""
 
     bundle: Path
-    source: RawTable
+    source: Source
     config: ScoreConfig
 
 
-class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
+class ScoredFileDataset(FileDataset[ScoringJob, Source]):
     """The rows of a file with predictions, in the format of the file.
 
     Args:
-        path: The file.
+        path: The file; a folder where the input is no single file.
         rejects: ``{path: <file>}`` for the rows that cannot be scored; the path None
             refuses an input with such a row.
         quoting: As ``score.quoting``: how the file is read again.
@@ -74,8 +76,11 @@ class ScoredFileDataset(FileDataset[ScoringJob, RawTable]):
         self._rejects = (rejects or {}).get("path")
         self._quoting = quoting
 
-    def load(self) -> RawTable:
+    def load(self) -> Source:
         """A handle that reads by column."""
+        if self.path.is_dir():
+            found = find_in_folder(self.path)
+            return open_table(found, "scored", quoting=self._quoting)
         return RawTable(self.path, "scored", quoting=self._quoting)
 
     def save(self, data: ScoringJob) -> None:

@@ -9,20 +9,21 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
+from tabweave.lookup import find_split
+from tabweave.parted_tables import Source, open_table
 from tabweave.schema import SPLITS, Quoting
 from tabweave.splitting import Division, write_division
-from tabweave.tables import RawTable, find_split_file
 
 
 class SourceTableDataset(UsersFileDataset):
-    """The user's one file that is to be split."""
+    """The user's one table that is to be split."""
 
     PARAMETER = "split.source"
     USE = "split: kedro run --pipelines=split --params=split.source=<file>"
     HOLDS = "source"
 
 
-class SplitFolderDataset(FileDataset[Division, dict[str, RawTable]]):
+class SplitFolderDataset(FileDataset[Division, dict[str, Source]]):
     """The train, val and test files of a split, in one folder that is replaced whole.
 
     Args:
@@ -41,10 +42,10 @@ class SplitFolderDataset(FileDataset[Division, dict[str, RawTable]]):
         super().__init__(path=path, metadata=metadata)
         self._quoting = quoting
 
-    def load(self) -> dict[str, RawTable]:
+    def load(self) -> dict[str, Source]:
         """Split -> a handle of its file."""
         return {
-            s: RawTable(find_split_file(self.path, s), s, quoting=self._quoting)
+            s: open_table(find_split(self.path, s), s, quoting=self._quoting)
             for s in SPLITS
         }
 

@@ -13,15 +13,16 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.artifacts import Provenance
 from tabweave.datasets.base import FileDataset
-from tabweave.errors import ConfigError, MissingDataError
+from tabweave.errors import ConfigError
 from tabweave.evaluation.predictions import scored_batches
+from tabweave.lookup import Found, find_split, find_table
+from tabweave.parted_tables import Source, open_table
 from tabweave.schema import InvalidUtf8, Quoting
 from tabweave.tables import (
     FORMATS,
     ArrowFile,
     RawTable,
     TableFile,
-    find_split_file,
     write_arrow,
     write_parquet,
     write_rows,
@@ -41,11 +42,12 @@ def _preview(table: pa.Table) -> TablePreview:
     )
 
 
-class UsersFileDataset(FileDataset[pa.Table, RawTable]):
-    """A user's file that a parameter names; it is never changed.
+class UsersFileDataset(FileDataset[pa.Table, Source]):
+    """A user's table that a parameter names; it is never changed.
 
     Args:
-        path: The file; None where the user has named none yet.
+        path: A file, a folder of parts or a pattern; None where the user has named none
+            yet.
         quoting: As ``data.quoting``.
         metadata: For kedro-viz.
     """
@@ -67,23 +69,28 @@ class UsersFileDataset(FileDataset[pa.Table, RawTable]):
         super().__init__(path=path or f"<{self.PARAMETER}>", metadata=metadata)
         self._named, self._quoting = path is not None, quoting
 
-    def load(self) -> RawTable:
+    @property
+    def found(self) -> Found | None:
+        """The files that are there now; None where none are named.
+
+        Raises:
+            MissingDataError: There is nothing of that name.
+        """
+        return find_table(self.path, self.PARAMETER) if self._named else None
+
+    def load(self) -> Source:
         """A handle that reads by column.
 
         Raises:
             ConfigError: No file is named.
             MissingDataError: The file is not there.
         """
-        if not self._named:
+        found = self.found
+        if found is None:
             raise ConfigError(
                 f"{self.PARAMETER} is not set. Name the file to {self.USE}."
             )
-        if not self.path.is_file():
-            raise MissingDataError(
-                f"{self.PARAMETER} names {self.path}, but there is no such file. "
-                "Relative paths count from the project root."
-            )
-        return RawTable(self.path, self.HOLDS, quoting=self._quoting).pinned()
+        return open_table(found, self.HOLDS, quoting=self._quoting).pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""
@@ -94,7 +101,7 @@ class UsersFileDataset(FileDataset[pa.Table, RawTable]):
         return first_rows(self.load(), nrows)
 
 
-def first_rows(raw: RawTable, nrows: int) -> TablePreview:
+def first_rows(raw: Source, nrows: int) -> TablePreview:
     """The first rows of a user's file as kedro-viz wants them."""
     for batch in raw.batches():
         return _preview(pa.Table.from_batches([batch.slice(0, nrows)]))
@@ -110,13 +117,13 @@ def _short(value: Any) -> Any:
     return text if len(text) <= PREVIEW_CHARACTERS else f"{text[:PREVIEW_CHARACTERS]}…"
 
 
-class RawTableDataset(FileDataset[pa.Table, RawTable]):
-    """The user's file of one split, found by the lookup rule, never changed.
+class RawTableDataset(FileDataset[pa.Table, Source]):
+    """The user's table of one split, found by the lookup rule, never changed.
 
     Args:
         path: The data folder.
         split: train, val or test.
-        filename: A file that wins over the rule.
+        filename: A file, folder or pattern that wins over the rule.
         invalid_utf8: As ``data.invalid_utf8``; None is its default.
         quoting: As ``data.quoting``.
         metadata: For kedro-viz.
@@ -138,14 +145,20 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
         self._quoting = quoting
 
     @property
-    def path(self) -> Path:
-        """The file that the rule finds now."""
-        return find_split_file(self._path, self._split, self._filename)
+    def found(self) -> Found:
+        """The files that the rule finds now."""
+        return find_split(self._path, self._split, self._filename)
 
-    def load(self) -> RawTable:
+    @property
+    def path(self) -> Path:
+        """The file, folder or pattern that the rule finds now."""
+        return self.found.path
+
+    def load(self) -> Source:
         """A handle that reads by column."""
         utf8, quoting = self._invalid_utf8, self._quoting
-        return RawTable(self.path, self._split, utf8, quoting).pinned()
+        table = open_table(self.found, self._split, invalid_utf8=utf8, quoting=quoting)
+        return table.pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""
@@ -162,7 +175,7 @@ class RawTableDataset(FileDataset[pa.Table, RawTable]):
 
     def _exists(self) -> bool:
         try:
-            return self.path.is_file()
+            return bool(self.found.files)
         except ValueError:
             return False
 
@@ -216,9 +229,9 @@ class MappedTableDataset(FileDataset[pa.Table, ArrowFile]):
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """A user's file, and the predictions that were made from it."""
+    """A user's table, and the predictions that were made from it."""
 
-    raw: RawTable
+    raw: Source
     predictions: TableFile
     id_column: str
 

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, shorten
 from tabweave.headers import check_room_for
+from tabweave.parted_tables import Source
 from tabweave.schema import PREDICTED, DataSchema, probability_columns
-from tabweave.tables import RawTable
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
@@ -103,7 +103,7 @@ def prediction_table(
 
 
 def scored_batches(
-    raw: RawTable, predictions: pa.Table, *, id_column: str | None = None
+    raw: Source, predictions: pa.Table, *, id_column: str | None = None
 ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
     """The user's own file in batches, with the predictions as further columns.
 
@@ -161,7 +161,7 @@ def _chain(
 
 
 def _check_ids(
-    raw: RawTable,
+    raw: Source,
     batch: pa.RecordBatch,
     expected: pa.ChunkedArray,
     id_column: str | None,
@@ -177,13 +177,13 @@ def _check_ids(
         raise ArtifactError(
             _changed(
                 raw,
-                f"id {shorten(found[at].as_py())} in row {row + at + 1}, not the "
-                f"{shorten(expected[at].as_py())}",
+                f"id {shorten(found[at].as_py())} in {raw.place(row + at + 1)}, not "
+                f"the {shorten(expected[at].as_py())}",
             )
         )
 
 
-def _changed(raw: RawTable, found: str) -> str:
+def _changed(raw: Source, found: str) -> str:
     return (
         f"{raw.path}: has {found} that the predictions were made from. The file has "
         "changed since it was loaded; run the load stage and all later ones again."

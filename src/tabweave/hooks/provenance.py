@@ -18,7 +18,14 @@ from tabweave import __version__
 from tabweave.artifacts import STAGE_FORMATS, Provenance
 from tabweave.errors import ArtifactError, Problems
 from tabweave.hooks.selection import refuse_versions
-from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, plain, stage_of
+from tabweave.hooks.stages import (
+    PARAMETER,
+    STAGES,
+    artifact_path,
+    plain,
+    stage_of,
+    table_files,
+)
 from tabweave.hooks.staleness import Hashes, StalenessCheck
 
 logger = logging.getLogger(__name__)
@@ -130,15 +137,13 @@ class ProvenanceHooks:
             # Another process of the run may have written it.
             taken = self.run.pipeline.inputs() or set(node.inputs)
             self._refuse(self._checked(taken & set(node.inputs), catalog))
-        persisted = {
-            name: path
+        hashed = {
+            name: self.hashes.of_dataset(catalog, name)
             for name in node.inputs
-            if not name.startswith(PARAMETER)
-            and (path := artifact_path(catalog, name)) is not None
-            and path.is_file() | (Provenance.path_for(path).exists())
+            if not name.startswith(PARAMETER) and _is_recorded(catalog, name)
         }
         self.inputs[node.name] = (
-            {name: self.hashes.of(path) for name, path in persisted.items()},
+            {name: content for name, content in hashed.items() if content is not None},
             {
                 name.removeprefix(PARAMETER): plain(inputs[name])
                 for name in node.inputs
@@ -181,6 +186,14 @@ def _problems(title: str, check: StalenessCheck) -> Problems:
     for reason, names in check.faults.items():
         problems.add(f"{', '.join(names)}: {reason}")
     return problems
+
+
+def _is_recorded(catalog: CatalogProtocol, name: str) -> bool:
+    """Whether an input is a user's table, one file, or what a stage has written."""
+    if table_files(catalog, name) is not None:
+        return True
+    path = artifact_path(catalog, name)
+    return path is not None and (path.is_file() or Provenance.path_for(path).exists())
 
 
 def _warn_of(gone: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from kedro.pipeline.node import Node
 
 from tabweave.artifacts import STAGE_FORMATS
 from tabweave.errors import MissingDataError
+from tabweave.lookup import Found
 from tabweave.schema import Parameters
 
 STAGES = tuple(STAGE_FORMATS)
@@ -30,6 +31,15 @@ def artifact_path(catalog: CatalogProtocol, name: str) -> Path | None:
         # A user's file; the staleness check says what it means that it is not there.
         return None
     return path if isinstance(path, Path) else None
+
+
+def table_files(catalog: CatalogProtocol, name: str) -> Found | None:
+    """The files of a user's table; None for our own files and where there are none."""
+    try:
+        found = getattr(catalog.get(name), "found", None)
+    except MissingDataError:
+        return None
+    return found if isinstance(found, Found) else None
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from kedro.io import CatalogProtocol
 
 from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, differences
 from tabweave.errors import MissingDataError
-from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path
+from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, table_files
 from tabweave.parameters import PARAMETER_TYPES
 from tabweave.schema import SPLITS, Parameters
 
@@ -28,6 +28,17 @@ class Hashes:
         if key not in self.known:
             self.known[key] = content_hash(path)
         return self.known[key]
+
+    def of_dataset(self, catalog: CatalogProtocol, name: str) -> str | None:
+        """The hash of what a catalog entry holds: all files of a user's table, or a path.
+
+        None where there is nothing.
+        """
+        found = table_files(catalog, name)
+        if found is not None:
+            return found.hashed(self.of)
+        path = artifact_path(catalog, name)
+        return self.of(path) if path is not None and path.exists() else None
 
 
 def _state(path: Path) -> tuple[str, int, int]:
@@ -123,7 +134,8 @@ class StalenessCheck:
         for source, then in record.inputs.items():
             self._look_for(source)
             now = artifact_path(self.catalog, source)
-            if now is not None and now.exists() and self.hashes.of(now) != then:
+            content = self.hashes.of_dataset(self.catalog, source)
+            if content not in (None, then):
                 yield f"made from another {source} than {now} is now"
 
     def _parameters(self, group: str, then: Any) -> Any:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tabweave.cells import NUMBER
 from tabweave.errors import SchemaError
-from tabweave.tables import RawTable
+from tabweave.parted_tables import Source, sampled_batches
 
 SAMPLE_ROWS = 20_000
 LONG_TEXT = 30
@@ -170,19 +170,14 @@ class SampledColumn:
         return self.share(r"[.eE]") == 0
 
 
-def sample_columns(source: RawTable, names: Sequence[str]) -> dict[str, SampledColumn]:
-    """The first `SAMPLE_ROWS` rows of a file, column by column.
+def sample_columns(source: Source, names: Sequence[str]) -> dict[str, SampledColumn]:
+    """`SAMPLE_ROWS` rows, the first of a file or of each of many, column by column.
 
     Raises:
         SchemaError: There is no row below the header, or a row does not fit it.
     """
-    batches: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in source.batches(names):
-        batches.append(batch.slice(0, SAMPLE_ROWS - rows))
-        rows += len(batches[-1])
-        if rows == SAMPLE_ROWS:
-            break
+    batches = list(sampled_batches(source, names, SAMPLE_ROWS))
+    rows = sum(batch.num_rows for batch in batches)
     if rows == 0:
         raise SchemaError(f"{source.path}: there are no rows below the header.")
     table = pa.Table.from_batches(batches).combine_chunks()
@@ -197,7 +192,7 @@ def sample_columns(source: RawTable, names: Sequence[str]) -> dict[str, SampledC
     return columns
 
 
-def whole_column(source: RawTable, name: str) -> pa.ChunkedArray:
+def whole_column(source: Source, name: str) -> pa.ChunkedArray:
     """All cells of one column, as text; "" is a missing cell."""
     batches = source.batches([name])
     return pa.chunked_array([_as_text(b.column(0)) for b in batches], pa.string())

@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 from tabweave.cells import NUMBER
 from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
 from tabweave.headers import check_header
+from tabweave.lookup import find_split
+from tabweave.parted_tables import Source, open_table, parts_of, with_options
 from tabweave.project_setup.columns import (
     ID_NAME,
     SampledColumn,
@@ -24,7 +26,6 @@ from tabweave.project_setup.columns import (
 from tabweave.project_setup.leakage import leakage_doubt
 from tabweave.quotes import AmbiguousQuotesError
 from tabweave.schema import DataConfig, Quoting, default_positive, ordered_classes
-from tabweave.tables import RawTable, find_split_file
 
 MAX_CLASSES = 50
 MAX_CATEGORIES = 5_000
@@ -121,7 +122,7 @@ def infer_roles(
             can be the id; the message lists what can be chosen.
         MissingDataError: The folder has no train file.
     """
-    source = RawTable(find_split_file(data_dir, "train"), "train", quoting=quoting)
+    source = open_table(find_split(data_dir, "train"), "train", quoting=quoting)
     given = [] if id_column is None else [id_column]
     named = [*given, label, *text]
     _check_named(source, named, text)
@@ -158,19 +159,20 @@ def infer_roles(
     )
 
 
-def _readable(source: RawTable) -> tuple[RawTable, str]:
+def _readable(source: Source) -> tuple[Source, str]:
     """The file without quotes, and why, where it fits its header so and with them, too.
 
     A reading that loses no line is the better proposal.
     """
     try:
-        next(source.batches(), None)
+        for part in parts_of(source):
+            next(part.table.batches(), None)
     except AmbiguousQuotesError as error:
-        return replace(source, quoting="none"), error.seen
+        return with_options(source, quoting="none"), error.seen
     return source, ""
 
 
-def _check_named(source: RawTable, named: Sequence[str], text: Sequence[str]) -> None:
+def _check_named(source: Source, named: Sequence[str], text: Sequence[str]) -> None:
     problems = Problems("The columns that were named do not fit the file")
     check_header(source, named, problems)
     if not text:
@@ -187,7 +189,7 @@ def _check_named(source: RawTable, named: Sequence[str], text: Sequence[str]) ->
     problems.raise_as(SchemaError)
 
 
-def _check_types(source: RawTable, columns: Iterable[SampledColumn]) -> None:
+def _check_types(source: Source, columns: Iterable[SampledColumn]) -> None:
     problems = Problems("The columns that were named have types of other roles")
     for column in columns:
         if not column.is_wordlike:
@@ -199,7 +201,7 @@ def _check_types(source: RawTable, columns: Iterable[SampledColumn]) -> None:
     problems.raise_as(SchemaError)
 
 
-def _count_classes(source: RawTable, label: str) -> dict[str, int]:
+def _count_classes(source: Source, label: str) -> dict[str, int]:
     """Rows of every class in the whole file."""
     found = pc.value_counts(whole_column(source, label)).to_pylist()
     counts = {item["values"]: item["counts"] for item in found}
@@ -224,7 +226,7 @@ def _count_classes(source: RawTable, label: str) -> dict[str, int]:
     return {name: counts[name] for name in ordered_classes(set(counts))}
 
 
-def _id_fault(source: RawTable, name: str) -> str:
+def _id_fault(source: Source, name: str) -> str:
     """Why a column cannot be the id, judged on the whole file; "" when it can."""
     cells = whole_column(source, name)
     empty = pc.sum(pc.equal(cells, "")).as_py()
@@ -234,7 +236,7 @@ def _id_fault(source: RawTable, name: str) -> str:
     return f"repeats earlier values in {repeats:,} rows" if repeats else ""
 
 
-def _choose_id(source: RawTable, others: Sequence[SampledColumn]) -> str:
+def _choose_id(source: Source, others: Sequence[SampledColumn]) -> str:
     keys = [c for c in others if c.is_wordlike and not (c.is_date or c.is_long_text)]
     named = [c for c in keys if ID_NAME.search(c.name)]
     strings = [c for c in keys if c.is_unique and (c.numbers is None or c.is_code)]
@@ -265,10 +267,10 @@ def _not_everywhere(
     }
     for split in ("val", "test"):
         try:
-            file = find_split_file(data_dir, split)
+            found = find_split(data_dir, split)
         except MissingDataError:
             continue  # Loading asks for it, unless it is to be split off train.
-        there = RawTable(file, split, quoting=quoting).columns()
+        there = open_table(found, split, quoting=quoting).columns()
         reasons |= {
             n: f"the file of {split} lacks it" for n in header if n not in there
         }

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from tabweave import __version__
-from tabweave.artifacts import content_hash
+from tabweave.artifacts import replacing_folder
+from tabweave.errors import ArtifactError, SchemaError, some_of
+from tabweave.lookup import find_table
+from tabweave.parted_tables import open_table, parts_of, unread_sentence, with_options
 from tabweave.run_locks import locked, writing
 from tabweave.schema import Quoting
 from tabweave.scoring.config import ScoreConfig
-from tabweave.scoring.input_file import InputFile
+from tabweave.scoring.input_file import InputFile, Survey, check_fits
 from tabweave.scoring.parts import claimed_paths, opened_parts
 from tabweave.scoring.paths import ScoringPaths
 from tabweave.scoring.runtime import BatchSize, available_threads
 from tabweave.scoring.scorer import Scorer
-from tabweave.scoring.work import REJECT_COLUMNS, Work
-from tabweave.tables import RawTable, write_rows
+from tabweave.scoring.work import REJECT_COLUMNS, Work, progress_bar
+from tabweave.tables import write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +42,7 @@ class ScoringReport:
         resumed: Rows that an earlier, interrupted scoring had done.
         repaired: Column -> byte sequences that became U+FFFD.
         seconds: From start to end.
+        files: Files of the input.
     """
 
     rows: int
@@ -44,12 +51,15 @@ class ScoringReport:
     resumed: int
     repaired: Mapping[str, int]
     seconds: float
+    files: int = 1
 
     @property
     def sentence(self) -> str:
         """The report in one line."""
         rate = (self.rows - self.resumed) / max(self.seconds, 1e-9)
         parts = [f"{self.scored:,} of {self.rows:,} rows scored"]
+        if self.files > 1:
+            parts[0] += f" in {self.files:,} files"
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
         if self.resumed:
@@ -71,22 +81,23 @@ def score_file(
     """Writes the rows of a file with ``prob_<class>`` and ``predicted`` added.
 
     Same format, rows, order and cells. The output appears whole or not at all. A scoring
-    that was interrupted goes on where it was, to the same bytes.
+    that was interrupted goes on where it was, to the same bytes. The parts in a folder,
+    or the files that match a pattern, become files of the same names in a folder.
 
     Args:
         bundle: Folder of the bundle.
-        source: The file; it is never changed.
-        output: The file to write.
+        source: The file, the folder of parts or the pattern; it is never changed.
+        output: The file to write, or the folder where the source is no single file.
         config: Sizes, threads, `int8`, `quoting`, `rejects` and `overwrite`; its other
             paths are not looked at.
         progress: Whether stderr shows a bar.
 
     Raises:
         ConfigError: A path cannot be used, or exists and may not be replaced.
-        SchemaError: The file does not fit the model; the message lists rows and columns.
+        SchemaError: A file does not fit the model; the message lists rows and columns.
         InUseError: Another process writes one of the files.
         ArtifactError: The bundle is not usable, int8 answers are not right on this
-            machine, or the file changed meanwhile.
+            machine, or a file changed meanwhile.
         WriteError: The disk is full or a folder cannot be written. What was scored
             stays for the next run.
     """
@@ -95,36 +106,105 @@ def score_file(
     rejects = None if config.rejects is None else Path(config.rejects)
     paths = ScoringPaths(Path(bundle), Path(source), Path(output), rejects)
     paths.check(overwrite=config.overwrite, claimed=claimed_paths(paths.output))
-    raw = RawTable(paths.source, "input").pinned()
-    content = content_hash(paths.source)
+    table = open_table(paths.found, "input").pinned()
+    if unread := unread_sentence(table, "score.input"):
+        logger.warning("%s.", unread)
+    content = paths.found.content
     scorer = _scorer(paths, config)
-    raw = replace(raw, quoting=config.quoting or scorer.rules.quoting)
-    file = InputFile(raw, scorer.reads, scorer.rules)
-    file.check_columns([*scorer.added, *(REJECT_COLUMNS if rejects else ())])
-    survey = file.survey(may_reject=rejects is not None)
-    for doubt in survey.doubts:
-        logger.warning("%s: %s", paths.source, doubt)
-    record = _record(content, scorer, config, raw.quoting)
+    table = with_options(table, quoting=config.quoting or scorer.rules.quoting)
+    added = [*scorer.added, *(REJECT_COLUMNS if rejects else ())]
+    check_fits(table, list(scorer.reads), added)
+    files = [
+        InputFile(part.table, scorer.reads, scorer.rules, part.keys)
+        for part in parts_of(table)
+    ]
+    surveys = _surveys(files, may_reject=rejects is not None)
+    record = _record(content, scorer, config, table.quoting)
     with (
         locked([writing(rejects)] if rejects else []),
         opened_parts(paths.output, record, overwrite=config.overwrite) as parts,
     ):
-        work = Work(file, scorer, parts, config)
-        resumed = work.score(survey.rows, progress=progress)
+        works, before = [], 0
+        for file, survey in zip(files, surveys, strict=True):
+            works.append(Work(file, scorer, parts.after(before), config))
+            before += survey.rows
+        resumed = _score(works, surveys, progress=progress)
+        _check_same_files(paths)
         parts.claim(paths.written.values())
         if rejects is not None:
-            write_rows(rejects, work.rejects(), work.rejects_schema(), raw.quoting)
-        write_rows(paths.output, work.scored(), work.output_schema(), raw.quoting)
+            tables = [(work.rejects(), work.rejects_schema()) for work in works]
+            _write(paths, rejects, tables, table.quoting)
+        tables = [(work.scored(), work.output_schema()) for work in works]
+        _write(paths, paths.output, tables, table.quoting)
     report = ScoringReport(
-        rows=survey.rows,
-        scored=survey.rows - survey.rejected,
-        rejected=survey.rejected,
+        rows=before,
+        scored=before - sum(survey.rejected for survey in surveys),
+        rejected=sum(survey.rejected for survey in surveys),
         resumed=resumed,
-        repaired=survey.repaired,
+        repaired=sum((Counter(survey.repaired) for survey in surveys), Counter()),
         seconds=time.monotonic() - started,
+        files=len(files),
     )
     logger.info("%s: %s", paths.output, report.sentence)
     return report
+
+
+def _surveys(files: Sequence[InputFile], *, may_reject: bool) -> list[Survey]:
+    """Reads every file once, before any row is scored.
+
+    Raises:
+        SchemaError: Rows or columns of some files do not fit; all of them are listed.
+    """
+    surveys, refusals = [], []
+    for file in files:
+        try:
+            surveys.append(file.survey(may_reject=may_reject))
+        except SchemaError as error:
+            refusals.append(str(error))
+            continue
+        for doubt in surveys[-1].doubts:
+            logger.warning("%s: %s", file.raw.path, doubt)
+    if refusals:
+        raise SchemaError("\n".join(refusals))
+    return surveys
+
+
+def _score(works: Sequence[Work], surveys: Sequence[Survey], *, progress: bool) -> int:
+    """Scores what is not there yet; gives the rows that were there."""
+    if len(works) == 1:
+        return works[0].score(surveys[0].rows, progress=progress)
+    with progress_bar(len(works), "file", shown=progress) as bar:
+        resumed = 0
+        for work, survey in zip(works, surveys, strict=True):
+            resumed += work.score(survey.rows, progress=False)
+            bar.update()
+    return resumed
+
+
+def _check_same_files(paths: ScoringPaths) -> None:
+    """Refuses an input that has got, or lost, files since it was read."""
+    now = find_table(paths.source, "score.input").names
+    changed = sorted(map(str, {*now} ^ {*paths.found.names}))
+    if changed:
+        raise ArtifactError(
+            f"{paths.source} changed while it was scored: {some_of(changed)} came or "
+            "went. The output was not written; score it again."
+        )
+
+
+def _write(
+    paths: ScoringPaths,
+    target: Path,
+    tables: Sequence[tuple[Iterator[pa.RecordBatch], pa.Schema]],
+    quoting: Quoting | None,
+) -> None:
+    """Writes one file, or a folder with one file per file of the input, in one step."""
+    if paths.found.is_file:
+        write_rows(target, *tables[0], quoting)
+        return
+    with replacing_folder(target) as part:
+        for name, (batches, schema) in zip(paths.found.names, tables, strict=True):
+            write_rows(part / name, batches, schema, quoting)
 
 
 def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,8 @@ from tabweave.cells import (
 )
 from tabweave.errors import Problems, SchemaError
 from tabweave.headers import check_header, check_room_for
+from tabweave.part_names import Keys
+from tabweave.parted_tables import Source, contradictions
 from tabweave.tables import RawTable
 
 
@@ -86,23 +88,14 @@ class InputFile:
         raw: The file.
         reads: Column that the model reads -> text, categorical or numeric.
         rules: How its cells are read.
+        keys: Column and value that folders ``key=value`` say of all its rows.
     """
 
     raw: RawTable
     reads: Mapping[str, str]
     rules: CellRules
+    keys: Keys = ()
     repairs: Counter[str] = field(default_factory=Counter, repr=False)
-
-    def check_columns(self, added: list[str]) -> None:
-        """Refuses a file without the model's columns, or without room for new ones.
-
-        Raises:
-            SchemaError: Lists all such columns.
-        """
-        problems = Problems(f"{self.raw.path} does not fit the model")
-        check_header(self.raw, list(self.reads), problems)
-        problems.raise_as(SchemaError)
-        check_room_for(added, [self.raw], "then score the file again.")
 
     def schema(self) -> pa.Schema:
         """Columns and types of the file."""
@@ -128,7 +121,14 @@ class InputFile:
         cells: list[pa.Array] = []
         typed: dict[str, pa.Array] = {}
         faults: list[tuple[Fault, pa.Array]] = []
-        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        names, own = list(batch.schema.names), list(batch.columns)
+        for key, value in self.keys:
+            if key in names:
+                faults += _contradiction(key, value, batch.column(key))
+            else:
+                names.append(key)
+                own.append(pa.repeat(pa.scalar(value, pa.string()), batch.num_rows))
+        for name, values in zip(names, own, strict=True):
             text, wrong, replaced = readable_text(name, values, self.rules)
             if replaced:
                 self.repairs[name] += replaced
@@ -139,7 +139,10 @@ class InputFile:
                 found = of_role(name, text, self.rules)
                 typed[name] = found.values
                 faults += [(fault, text) for fault in found.faults]
-        whole = pa.RecordBatch.from_arrays(cells, schema=batch.schema)
+        # The folders stay, so the rows that are written need no column of theirs.
+        whole = pa.RecordBatch.from_arrays(
+            cells[: batch.num_columns], schema=batch.schema
+        )
         return ReadBatch(first_row, whole, typed, tuple(faults))
 
     def survey(self, *, may_reject: bool) -> Survey:
@@ -175,3 +178,23 @@ class InputFile:
             f"{problems}\nCorrect these rows, or let them go to a file of their own: "
             "score.rejects=<file> (tabweave score --rejects <file>)."
         )
+
+
+def _contradiction(
+    key: str, value: str, cells: pa.Array
+) -> list[tuple[Fault, pa.Array]]:
+    wrong = contradictions(cells, value)
+    reason = f"column '{key}' holds another value than the folder, {key}={value}"
+    return [(Fault(reason, wrong), cells)] if wrong.any() else []
+
+
+def check_fits(table: Source, reads: Sequence[str], added: Sequence[str]) -> None:
+    """Refuses a table without the model's columns, or without room for new ones.
+
+    Raises:
+        SchemaError: Lists all such columns.
+    """
+    problems = Problems(f"{table.path} does not fit the model")
+    check_header(table, reads, problems)
+    problems.raise_as(SchemaError)
+    check_room_for(added, [table], "then score the file again.")

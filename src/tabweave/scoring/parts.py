@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,16 @@ class Parts:
     Attributes:
         folder: Where they lie.
         run: Hash of the record; each part holds it.
+        before: Rows of the files before the one whose rows are counted here.
     """
 
     folder: Path
     run: str
+    before: int = 0
+
+    def after(self, rows: int) -> Parts:
+        """The parts of a file that has so many rows of other files before it."""
+        return replace(self, before=rows)
 
     def __contains__(self, first_row: int) -> bool:
         """Whether the window that begins at this row is there."""
@@ -86,10 +92,10 @@ class Parts:
         write_json(self.folder / CLAIMS, [str(path.resolve()) for path in paths])
 
     def _facts(self, first_row: int, rows: int) -> dict[str, Any]:
-        return {"run": self.run, "first_row": first_row, "rows": rows}
+        return {"run": self.run, "first_row": self.before + first_row, "rows": rows}
 
     def _path(self, first_row: int) -> Path:
-        return self.folder / f"row-{first_row:012d}.arrow"
+        return self.folder / f"row-{self.before + first_row:012d}.arrow"
 
     def _damaged(self, path: Path) -> ArtifactError:
         return ArtifactError(

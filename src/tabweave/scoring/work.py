@@ -41,7 +41,7 @@ class Work:
     def score(self, rows: int, *, progress: bool) -> int:
         """Scores every window that is not there yet; gives the rows that were there."""
         resumed = 0
-        with _bar(rows, shown=progress) as bar:
+        with progress_bar(rows, "row", shown=progress) as bar:
             for batch in self.file.batches():
                 for start, count in self._windows(batch):
                     first_row = batch.first_row + start
@@ -137,13 +137,14 @@ class Work:
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _bar(rows: int, *, shown: bool) -> Any:
+def progress_bar(total: int, unit: str, *, shown: bool) -> Any:
+    """A bar on stderr that counts rows or files."""
     from tqdm import tqdm
 
     return tqdm(
-        total=rows,
+        total=total,
         desc="  scoring",
-        unit="row",
+        unit=unit,
         unit_scale=True,
         disable=not shown,
         mininterval=0.2 if sys.stderr.isatty() else 15,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import SchemaError, some_of
+from tabweave.parted_tables import PartedTable, Source, unread_sentence, with_options
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.assignment import (
     DROPPED,
@@ -26,7 +27,6 @@ from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.duplicates import duplicate_units, merged_units
 from tabweave.splitting.keys import RowKeys, read_keys
 from tabweave.splitting.times import split_by_time
-from tabweave.tables import RawTable
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Division:
         report: As ``split_report.json`` holds it.
     """
 
-    source: RawTable
+    source: Source
     sides: Sides
     report: dict[str, Any]
 
@@ -67,7 +67,7 @@ class _Units:
     duplicates: Codes | None = None
 
 
-def divide(source: RawTable, data: DataConfig, config: SplitConfig) -> Division:
+def divide(source: Source, data: DataConfig, config: SplitConfig) -> Division:
     """The split of every row of a file, by the method of the configuration.
 
     * stratified: each class is divided by the fractions, up to one row. The hash of the
@@ -82,7 +82,9 @@ def divide(source: RawTable, data: DataConfig, config: SplitConfig) -> Division:
         ConfigError: The settings do not fit the columns.
         ArtifactError: The file changed while it was read.
     """
-    source = replace(source, quoting=data.quoting).pinned()
+    if unread := unread_sentence(source, "split.source"):
+        logger.warning("%s.", unread)
+    source = with_options(source, quoting=data.quoting).pinned()
     keys = read_keys(source, data, config)
     for doubt in keys.doubts:
         logger.warning("%s: %s", source.path, doubt)
@@ -137,7 +139,7 @@ def _sides(keys: RowKeys, units: _Units, config: SplitConfig) -> Sides:
 
 
 def _empty(
-    source: RawTable, split: str, units: _Units, sides: Sides, config: SplitConfig
+    source: Source, split: str, units: _Units, sides: Sides, config: SplitConfig
 ) -> str:
     largest = int(np.bincount(units.codes).max())
     dropped = int((sides == DROPPED).sum())
@@ -153,7 +155,7 @@ def _empty(
 
 
 def _report(
-    source: RawTable, keys: RowKeys, units: _Units, sides: Sides, config: SplitConfig
+    source: Source, keys: RowKeys, units: _Units, sides: Sides, config: SplitConfig
 ) -> dict[str, Any]:
     labels, classes = sorted_codes(keys.labels)
     splits = {
@@ -166,6 +168,11 @@ def _report(
         "method": config.method,
         "seed": config.seed,
         "rows": len(sides),
+        **(
+            {"parts": source.rows_per_part(len(sides))}
+            if isinstance(source, PartedTable)
+            else {}
+        ),
         "dropped_by_embargo": int((sides == DROPPED).sum()),
         "splits": splits,
     }
@@ -178,7 +185,8 @@ def _report(
         report["kept_together"] = _sizes(units.codes)
     for split, share in zip(SPLITS, config.fractions, strict=True):
         splits[split]["wanted_share"] = float(share)
-    doubts = [{"severity": "warning", "message": doubt} for doubt in keys.doubts]
+    sentences = [*filter(None, [unread_sentence(source, "split.source")]), *keys.doubts]
+    doubts = [{"severity": "warning", "message": sentence} for sentence in sentences]
     report["findings"] = [*doubts, *_findings(report, config)]
     return report
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tabweave.artifacts import content_hash, read_json, replacing_folder, write_json
 from tabweave.errors import ArtifactError, Problems
+from tabweave.parted_tables import PartedTable, Source
 from tabweave.schema import SPLITS
 from tabweave.splitting.division import Division
-from tabweave.tables import RawTable, write_rows
+from tabweave.tables import write_rows
 
 MANIFEST = "split_manifest.json"
 
@@ -36,14 +37,18 @@ def write_division(folder: Path, division: Division) -> None:
         write_json(part / MANIFEST, {"files": hashes})
 
 
-def file_name(source: RawTable) -> str:
+def file_name(source: Source) -> str:
     """Name of the source, without what would hide it from the search for split files.
 
+    The file that many become has the name of their folder.
+
     Example:
+        >>> from tabweave.tables import RawTable
         >>> file_name(RawTable(Path("_all.TSV"), "source"))
         'all.tsv'
     """
-    stem = source.path.stem.strip().lstrip("._") or "rows"
+    named = source.folder if isinstance(source, PartedTable) else source.path
+    stem = named.stem.strip().lstrip("._") or "rows"
     return f"{stem}.{source.format}"
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.errors import ConfigError, Problems, SchemaError, shorten, some_of
+from tabweave.errors import ConfigError, Problems, SchemaError, shorten
 from tabweave.headers import check_header
+from tabweave.parted_tables import Source, named_rows
 from tabweave.schema import DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.duplicates import row_texts
-from tabweave.splitting.times import Times, read_times
-from tabweave.tables import RawTable
+from tabweave.splitting.times import Times, Where, read_times
 
 SHOWN = 3
 
@@ -44,7 +44,7 @@ class RowKeys:
     doubts: tuple[str, ...] = ()
 
 
-def read_keys(source: RawTable, data: DataConfig, config: SplitConfig) -> RowKeys:
+def read_keys(source: Source, data: DataConfig, config: SplitConfig) -> RowKeys:
     """Reads and checks the ids, labels, groups, times and texts of a file.
 
     Raises:
@@ -75,7 +75,7 @@ def _compared(data: DataConfig, config: SplitConfig) -> tuple[str, ...]:
 
 
 def _check_columns(
-    source: RawTable, data: DataConfig, config: SplitConfig, problems: Problems
+    source: Source, data: DataConfig, config: SplitConfig, problems: Problems
 ) -> None:
     decisive = (config.group_column, config.time_column, *_compared(data, config))
     wanted = _named(data.id, data.label, *decisive)
@@ -88,7 +88,7 @@ def _check_columns(
 
 
 def _read(
-    source: RawTable, data: DataConfig, config: SplitConfig, problems: Problems
+    source: Source, data: DataConfig, config: SplitConfig, problems: Problems
 ) -> RowKeys:
     doubts: list[str] = []
     table, texts = _columns(source, data, config, problems, doubts)
@@ -98,7 +98,7 @@ def _read(
     time = config.time_column
     times = None
     if time is not None:
-        where = f"{source.path}: time column '{time}'"
+        where = Where(f"{source.path}: time column '{time}'", source.place)
         times = read_times(table[time], where, problems)
     return RowKeys(
         ids=table[data.id],
@@ -112,7 +112,7 @@ def _read(
 
 
 def _columns(
-    source: RawTable,
+    source: Source,
     data: DataConfig,
     config: SplitConfig,
     problems: Problems,
@@ -147,7 +147,7 @@ def _decoded(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _check_types(
-    schema: pa.Schema, columns: Sequence[str], source: RawTable, problems: Problems
+    schema: pa.Schema, columns: Sequence[str], source: Source, problems: Problems
 ) -> None:
     allowed = ("string", "large_string", "integer", "boolean", "null")
     for name in columns:
@@ -168,12 +168,11 @@ def _as_text(table: pa.Table, columns: Sequence[str]) -> pa.Table:
 
 
 def _check_present(
-    values: pa.ChunkedArray, name: str, source: RawTable, problems: Problems
+    values: pa.ChunkedArray, name: str, source: Source, problems: Problems
 ) -> None:
     missing = np.flatnonzero(np.asarray(pc.equal(values, "")))
     if len(missing):
-        # Row 1 is the first row below the header.
-        rows = [int(row) + 1 for row in missing[:SHOWN]]
+        rows = named_rows(source, missing[:SHOWN] + 1)
         problems.add(
             f"{source.path}: column '{name}' is empty in {len(missing)} rows, first "
             f"{rows}; every row needs a value to be placed."
@@ -181,7 +180,7 @@ def _check_present(
 
 
 def _check_unique(
-    ids: pa.ChunkedArray, name: str, source: RawTable, problems: Problems
+    ids: pa.ChunkedArray, name: str, source: Source, problems: Problems
 ) -> None:
     counts = pc.value_counts(ids.filter(pc.not_equal(ids, "")))
     repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
@@ -190,9 +189,7 @@ def _check_unique(
     shown = []
     for value in repeated[:SHOWN]:
         rows = np.flatnonzero(np.asarray(pc.equal(ids, value))) + 1
-        shown.append(
-            f"{shorten(value.as_py())} in rows {some_of(rows.tolist(), SHOWN)}"
-        )
+        shown.append(f"{shorten(value.as_py())} in {named_rows(source, rows)}")
     problems.add(
         f"{source.path}: id column '{name}' must be unique, but {len(repeated)} ids "
         f"repeat: {'; '.join(shown)}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -44,22 +44,40 @@ class Times:
     kind: Kind
 
 
-def read_times(column: pa.ChunkedArray, where: str, problems: Problems) -> Times | None:
+@dataclass(frozen=True)
+class Where:
+    """What messages call a column and its rows.
+
+    Attributes:
+        column: Its file and name.
+        row: Gives what a row is called; row 1 is the first below the header.
+    """
+
+    column: str
+    row: Callable[[int], str] = "row {}".format
+
+    def __str__(self) -> str:
+        return self.column
+
+
+def read_times(
+    column: pa.ChunkedArray, where: Where, problems: Problems
+) -> Times | None:
     """The times of a column, or None and what is wrong with them.
 
     ISO 8601 dates and times are compared to the microsecond; a date is its midnight.
 
     Args:
         column: Strings, numbers, dates or timestamps.
-        where: File and column, for messages.
+        where: File, column and rows, for messages.
         problems: Receives missing, unreadable and mixed values.
     """
     kind, before = column.type, len(problems.found)
     missing = np.flatnonzero(_is_missing(column))
     if len(missing):
         problems.add(
-            f"{where} is empty in {len(missing)} rows, first {_rows(missing)}. A row "
-            "without a time cannot be placed."
+            f"{where} is empty in {len(missing)} rows, first {_rows(missing, where)}. A "
+            "row without a time cannot be placed."
         )
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         found = _from_text(column, where, problems)
@@ -83,9 +101,9 @@ def _is_missing(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return np.asarray(gone)
 
 
-def _rows(indices: npt.NDArray[np.intp]) -> list[int]:
-    """Numbers of the first few rows; row 1 is the first below the header."""
-    return [int(index) + 1 for index in indices[:SHOWN]]
+def _rows(indices: npt.NDArray[np.intp], where: Where) -> str:
+    """The first few rows."""
+    return ", ".join(where.row(int(index) + 1) for index in indices[:SHOWN])
 
 
 def _from_timestamps(column: pa.ChunkedArray) -> Times:
@@ -94,17 +112,19 @@ def _from_timestamps(column: pa.ChunkedArray) -> Times:
     return Times(np.asarray(pc.fill_null(micros, 0)), "aware" if zone else "naive")
 
 
-def _from_numbers(column: pa.ChunkedArray, where: str, problems: Problems) -> Times:
+def _from_numbers(column: pa.ChunkedArray, where: Where, problems: Problems) -> Times:
     wide = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), 0.0))
     infinite = np.flatnonzero(np.isinf(wide))
     if len(infinite):
-        problems.add(f"{where} is infinite in rows {_rows(infinite)}.")
+        problems.add(f"{where} is infinite in {_rows(infinite, where)}.")
     if pa.types.is_integer(column.type) and not (np.abs(wide) > EXACT).any():
         return Times(np.asarray(pc.fill_null(column.cast(pa.int64()), 0)), "number")
     return Times(wide, "number")
 
 
-def _from_text(column: pa.ChunkedArray, where: str, problems: Problems) -> Times | None:
+def _from_text(
+    column: pa.ChunkedArray, where: Where, problems: Problems
+) -> Times | None:
     distinct = pc.unique(column)
     codes = np.asarray(pc.index_in(column, value_set=distinct))
     cells = distinct.to_pylist()
@@ -121,16 +141,17 @@ def _from_text(column: pa.ChunkedArray, where: str, problems: Problems) -> Times
         problems.add(
             f"{where} holds cells that are not ISO 8601 times such as 2024-01-31 or "
             f"2024-01-31T12:00:00Z, and not all are numbers: "
-            f"{_cells(codes, wrong, cells)}."
+            f"{_cells(codes, wrong, cells, where)}."
         )
         return None
     offsets = [c for c, moment in parsed.items() if moment and moment.tzinfo]
     if offsets and len(offsets) < len(parsed):
         local = [code for code in parsed if code not in set(offsets)]
+        aware = _cells(codes, offsets, cells, where, 1)
+        naive = _cells(codes, local, cells, where, 1)
         problems.add(
-            f"{where} mixes times with an offset ({_cells(codes, offsets, cells, 1)}) "
-            f"and without one ({_cells(codes, local, cells, 1)}); their order is not "
-            "known. Write all times in one form."
+            f"{where} mixes times with an offset ({aware}) and without one ({naive}); "
+            "their order is not known. Write all times in one form."
         )
         return None
     return Times(
@@ -148,11 +169,18 @@ def _parse(cell: str) -> datetime | None:
 
 
 def _cells(
-    codes: npt.NDArray[Any], wanted: list[int], cells: list[str], shown: int = SHOWN
+    codes: npt.NDArray[Any],
+    wanted: list[int],
+    cells: list[str],
+    where: Where,
+    shown: int = SHOWN,
 ) -> str:
     """The first rows that hold one of the wanted cells, and what they hold."""
     rows = np.flatnonzero(np.isin(codes, wanted))
-    first = [f"row {row + 1}: {shorten(cells[codes[row]])}" for row in rows[:shown]]
+    first = [
+        f"{where.row(int(row) + 1)}: {shorten(cells[codes[row]])}"
+        for row in rows[:shown]
+    ]
     more = f" and {len(rows) - shown} more" if len(rows) > shown > 1 else ""
     return "; ".join(first) + more
 

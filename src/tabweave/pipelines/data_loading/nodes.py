@@ -9,12 +9,12 @@ import pyarrow as pa
 from tabweave.data_report import data_report, data_report_figure
 from tabweave.headers import check_room_for
 from tabweave.loading import load_splits
+from tabweave.parted_tables import Source
 from tabweave.schema import SPLITS, DataConfig, prediction_columns
-from tabweave.tables import RawTable
 
 
 def load_tables(
-    train: RawTable, val: RawTable, test: RawTable, config: DataConfig
+    train: Source, val: Source, test: Source, config: DataConfig
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any], dict[str, Any]]:
     """Typed tables of the three splits, their schema and the data report."""
     loaded = load_splits({"train": train, "val": val, "test": test}, config)

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from tabweave.datasets.tables import ScoredRows
 from tabweave.evaluation.config import EvaluationConfig
+from tabweave.parted_tables import Source
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile, RawTable, TableFile
+from tabweave.tables import ArrowFile, TableFile
 from tabweave.tabular import PrecomputedFile
 from tabweave.training.config import TrainingConfig
 
@@ -49,8 +50,8 @@ def predict_splits(
 
 
 def score_rows(
-    val: RawTable,
-    test: RawTable,
+    val: Source,
+    test: Source,
     val_predictions: TableFile,
     test_predictions: TableFile,
     schema: dict[str, Any],

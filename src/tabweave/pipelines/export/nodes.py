@@ -10,8 +10,9 @@ from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.cells import CellRules
 from tabweave.errors import ArtifactError
 from tabweave.export.config import ExportConfig
+from tabweave.parted_tables import Source
 from tabweave.schema import DataConfig, DataSchema
-from tabweave.tables import ArrowFile, RawTable, TableFile
+from tabweave.tables import ArrowFile, TableFile
 from tabweave.tabular import (
     Imputer,
     PrecomputedFile,
@@ -97,7 +98,7 @@ def make_bundle(
     impute_dict: dict[str, Any],
     risk_table_map: dict[str, Any],
     metrics: dict[str, Any],
-    test: RawTable,
+    test: Source,
     test_tokens: ArrowFile,
     test_features: ArrowFile,
     data: DataConfig,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tabweave.datasets.scoring import ScoringJob
 from tabweave.errors import ConfigError
+from tabweave.parted_tables import Source
 from tabweave.scoring import ScoreConfig
-from tabweave.tables import RawTable
 
 
-def score_input(bundle: Path, source: RawTable, config: ScoreConfig) -> ScoringJob:
+def score_input(bundle: Path, source: Source, config: ScoreConfig) -> ScoringJob:
     """What is to be scored, with which bundle; the rows are scored as they are written."""
     if config.output is None:
         raise ConfigError(

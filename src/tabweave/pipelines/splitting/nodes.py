@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tabweave.parted_tables import Source
 from tabweave.schema import DataConfig
 from tabweave.splitting import Division, SplitConfig, divide
-from tabweave.tables import RawTable
 
 
 def split_source(
-    source: RawTable, config: SplitConfig, data: DataConfig
+    source: Source, config: SplitConfig, data: DataConfig
 ) -> tuple[Division, dict[str, Any]]:
     """The split of every row of the file, and the report about them."""
     division = divide(source, data, config)
