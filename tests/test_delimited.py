@@ -351,6 +351,6 @@ def test_without_quotes_numbers_are_written_as_with_them(folder):
 def test_the_cell_that_cannot_be_written_is_named(folder):
     table = pa.table({"a": ["x", "y", "1,5"], "b": ["", "", ""]})
     with pytest.raises(
-        SchemaError, match="Column 'a' has in row 3 the cell '1,5'.*holds a delimiter"
+        SchemaError, match=r"Column 'a' has in row 3 the cell '1,5'.*holds a delimiter"
     ):
         written(folder / "out.csv", Dialect(",", "none"), table)

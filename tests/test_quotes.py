@@ -63,7 +63,7 @@ def test_rows_between_stray_quotes_are_not_lost_in_silence(path, end):
 
 def test_two_rows_that_a_pair_joins_in_the_middle_are_noticed(path):
     path.write_text('a,b,c\n1,2,3\n1,"2,3\n4,5",6\n7,8,9\n')
-    with pytest.raises(AmbiguousQuotesError, match="3 rows if .* 4 if .* line 3: "):
+    with pytest.raises(AmbiguousQuotesError, match=r"3 rows if .* 4 if .* line 3: "):
         read(path, Dialect(","))
 
 

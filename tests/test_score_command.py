@@ -1,11 +1,13 @@
 import csv
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
 from tabweave.cli import cli
+from tabweave.schema import Quoting
 from tabweave.score_command import score
 
 LINES = "note,shop,price\na,a,1\nb,b,dear\nc,a,2\n"
@@ -130,3 +132,17 @@ def test_an_address_is_refused_before_anything_is_written(tmp_path, monkeypatch,
     done = CliRunner().invoke(score, ["b", "in.csv", "out.csv", "--rejects=s3://x"])
     assert "Invalid value for '--rejects': 's3://x' is an address" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_quoting_is_said_as_everywhere_else(call, tmp_path):
+    (tmp_path / "stray.csv").write_text('note,shop,price\n"a,a,1\nb",b,2\nc,a,3\n')
+    refused = call("stray.csv", "--quiet")
+    assert refused.exit_code == 1
+    assert "2 rows if cells may be in quotes, 3 if" in refused.stderr
+    done = call("stray.csv", "--quiet", "--quoting=none")
+    assert "3 of 3 rows scored" in done.stdout
+    assert (
+        (tmp_path / "out.csv").read_text("utf-8").splitlines()[1].startswith('"a,a,1')
+    )
+    choices = next(p.type.choices for p in score.params if p.name == "quoting")
+    assert tuple(choices) == get_args(Quoting)

@@ -131,7 +131,8 @@ class _Scan:
     def _take(self, text: bytes, *, last: bool) -> bytes:
         """Looks through the whole rows of a text; gives what follows them."""
         cells: list[tuple[int, int]] = []
-        limit = len(text)
+        # The other half of a line end may follow.
+        limit = len(text) - text.endswith(b"\r")
         for found in self._cells.finditer(text):
             start, stop = found.span("cell")
             # The last byte of a block may be half of a quote that is written twice.
