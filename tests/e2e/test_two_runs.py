@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-LONG = "--params=training.max_epochs=40"
+LONG = "--params=training.max_epochs=1000,training.early_stop_patience=1000"
 
 
 @contextmanager

@@ -55,6 +55,13 @@ def test_a_user_s_files_get_no_lock(hooks, catalog, begin):
     assert hidden(catalog.get("schema").path.parent) == [".schema.json.lock"]
 
 
+def test_a_user_s_file_may_have_a_name_of_any_length(hooks, catalog, begin):
+    raw = catalog.get("train.raw").path.parent
+    (raw / "train").mkdir()
+    (raw / "train" / f"{'x' * 251}.csv").write_text("id,n\n1,2\n")
+    begin(catalog, LOAD)
+
+
 def test_a_second_run_that_reads_what_the_first_writes_is_refused(
     hooks, catalog, begin
 ):

@@ -6,8 +6,9 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
 from hooks_fixtures import FIT, LOAD, USE, check, make_node, refusal, save
-from tabweave.artifacts import STAGE_FORMATS, Provenance, write_json
+from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, write_json
 from tabweave.hooks import artifact_path
+from tabweave.hooks.staleness import Hashes
 from tabweave.tabular.config import TabularConfig
 
 
@@ -149,3 +150,15 @@ def test_every_fault_is_said_once_with_all_it_concerns(hooks, catalog, tmp_path)
     (line,) = [line for line in message.splitlines() if "cross_fit" in line]
     names, _, _ = line.removeprefix("  - ").partition(":")
     assert set(names.split(", ")) == {"imputer", "train.features", "val.features"}
+
+
+def test_a_folder_is_hashed_again_when_a_file_of_it_has_changed(tmp_path):
+    folder = tmp_path / "tokenizer"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "x").write_text("a")
+    (folder / "link").symlink_to("nowhere")
+    hashes = Hashes()
+    first = hashes.of(folder)
+    assert hashes.of(folder) == first == content_hash(folder)
+    (folder / "deep" / "x").write_text("bc")
+    assert hashes.of(folder) == content_hash(folder) != first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,5 +78,6 @@ def _read(path: Path) -> Iterator[Claim]:
     """What a run has written or writes has a record or a lock; a user's file has none."""
     for place in (path, *list(path.parents)[: ABOVE - 1]):
         claim = reading(place)
-        if claim.lock.exists() or Provenance.path_for(place).exists():
+        # Not Path.exists: a user's name may be too long to have anything beside it.
+        if any(map(os.path.exists, (claim.lock, Provenance.path_for(place)))):
             yield claim

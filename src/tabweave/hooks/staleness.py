@@ -23,7 +23,7 @@ class Hashes:
 
     def of(self, path: Path) -> str:
         """The hash of a file, or of a folder."""
-        files = sorted(path.rglob("*")) if path.is_dir() else []
+        files = sorted(p for p in path.rglob("*") if p.is_file())
         key = tuple(_state(file) for file in (path, *files))
         if key not in self.known:
             self.known[key] = content_hash(path)
