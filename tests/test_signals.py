@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tabweave.signals import Interrupted, interruptible, interrupt
+from tabweave.signals import Interrupted, interrupt, interruptible
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 BEGIN = """

@@ -154,7 +154,16 @@ def test_a_scoring_goes_on_with_the_same_command(fresh, good_bundle):
     assert not (fresh.path / "out.csv.parts").exists()
 
 
-STAGES = ("fabricate", "split", "load", "text", "tabular", "train", "evaluate", "export")
+STAGES = (
+    "fabricate",
+    "split",
+    "load",
+    "text",
+    "tabular",
+    "train",
+    "evaluate",
+    "export",
+)
 
 
 @pytest.mark.slow

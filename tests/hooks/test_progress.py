@@ -1,9 +1,9 @@
 """Which stages of a run are left, whatever the order of its nodes."""
 
 import pytest
-from hooks_fixtures import make_node
 from kedro.pipeline import Pipeline
 
+from hooks_fixtures import make_node
 from tabweave.hooks.progress import ProgressHooks
 
 FIT = make_node("tokens", ["model", "history"], "fit", "train")

@@ -1,6 +1,6 @@
 import logging
-import signal
 import os
+import signal
 from dataclasses import replace
 
 import numpy as np

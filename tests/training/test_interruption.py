@@ -7,8 +7,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from tabweave.training.checkpoint import LAST
 from tabweave.training import interruption
+from tabweave.training.checkpoint import LAST
 from tabweave.training.interruption import TERMINATED, LastCheckpoint
 
 
