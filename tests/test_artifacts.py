@@ -23,8 +23,10 @@ from tabweave.artifacts import (
     free_space,
     number_or_none,
     read_json,
+    remove_unfinished,
     replacing,
     replacing_folder,
+    scratch_folder,
     write_bytes,
     write_json,
 )
@@ -578,3 +580,16 @@ def pruned(value):
         return value
     kept = {key: pruned(inner) for key, inner in value.items()}
     return {key: inner for key, inner in kept.items() if inner is not None}
+
+
+def test_a_scratch_folder_goes_with_its_context_or_with_the_process(tmp_path):
+    with scratch_folder() as folder:
+        (folder / "large").write_text("large")
+    assert not folder.exists()
+    with replacing(tmp_path / "a") as part, scratch_folder() as folder:
+        part.write_text("new")
+        remove_unfinished()
+        assert not part.exists()
+        assert not folder.exists()
+        part.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"

@@ -153,7 +153,7 @@ class _Watch:
             end_now(number)
 
 
-_watch: _Watch | None = None
+_watches: list[_Watch] = []  # that of this process, while a context is open
 
 
 @contextmanager
@@ -190,20 +190,20 @@ def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def _watching() -> Iterator[_Watch]:
-    global _watch
-    if _watch is not None:
-        yield _watch
+    if _watches:
+        yield _watches[0]
         return
-    _watch = _Watch()
+    watch = _Watch()
+    _watches.append(watch)
     try:
-        _watch.start()
-        yield _watch
+        watch.start()
+        yield watch
     finally:
         # After a signal the thread counts on: the interpreter has yet to end, and waits
         # for other threads.
-        if _watch.number is None:
-            _watch.stop()
-            _watch = None
+        if watch.number is None:
+            watch.stop()
+            _watches.clear()
 
 
 def _number(error: BaseException, watch: _Watch) -> int | None:
@@ -221,8 +221,8 @@ def interrupt(number: int) -> NoReturn:
     Raises:
         Interrupted: Always.
     """
-    if _watch is not None:
-        _watch.begin(number)
+    for watch in _watches:
+        watch.begin(number)
     raise Interrupted(number)
 
 
@@ -234,19 +234,18 @@ def end_now(number: int) -> NoReturn:
         for child in list(vars(multiprocessing.process)["_children"]):
             with suppress(OSError, ValueError):
                 child.kill()
-        if _watch is not None:
-            _watch.say(number)
+        for watch in _watches:
+            watch.say(number)
     finally:
         os._exit(128 + number)
 
 
 def _forget() -> None:
     """A process that was forked listens for itself, and does not wake its parent."""
-    global _watch
-    if _watch is not None:
+    for watch in _watches:
         signal.set_wakeup_fd(-1)
-        _watch.put_back()
-        _watch = None
+        watch.put_back()
+    _watches.clear()
 
 
 os.register_at_fork(after_in_child=_forget)

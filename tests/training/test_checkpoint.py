@@ -13,6 +13,7 @@ from tabweave.training.checkpoint import (
     WholeFileCheckpointIO,
     best_checkpoint,
     checkpoint_values,
+    keep_best,
     link_best,
     model_weights,
     own_checkpoints,
@@ -226,3 +227,38 @@ def test_checkpoints_in_parts_are_replaced_and_copied_like_others(
         assert torch.equal(model_weights(link)["a"], torch.arange(3.0))
     WholeFileCheckpointIO([best, link]).save_checkpoint(STATE, tmp_path / "last.ckpt")
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("parts", [True, False])
+def test_the_best_stays_when_the_checkpoint_it_links_to_goes(
+    tmp_path, monkeypatch, links, parts
+):
+    def refuse(*names, **options):
+        raise OSError("no second names here")
+
+    best = tmp_path / "epoch=0-step=3.ckpt"
+    if parts:
+        best.mkdir()
+        (best / "part").write_bytes(b"old")
+    else:
+        best.write_bytes(b"old")
+    link = link_best(tmp_path, str(best))
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):  # the second time, it is no link any more
+        keep_best(tmp_path)
+    (best / "part" if parts else best).unlink()
+    kept = link / "part" if parts else link
+    assert kept.read_bytes() == b"old"
+    new = tmp_path / "epoch=1-step=6.ckpt"
+    new.write_bytes(b"new")
+    assert os.readlink(link_best(tmp_path, str(new))) == new.name
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_without_a_best_there_is_nothing_to_keep(tmp_path):
+    keep_best(tmp_path)
+    (tmp_path / "best.ckpt").symlink_to("gone.ckpt")
+    keep_best(tmp_path)
+    assert os.readlink(tmp_path / "best.ckpt") == "gone.ckpt"

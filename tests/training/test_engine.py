@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 from dataclasses import replace
 
@@ -261,6 +262,33 @@ def test_a_second_run_through_a_link_keeps_its_own_best(tiny, tmp_path):
     assert best == first.history["best"]["checkpoint"]
     kept = names(tmp_path / "real" / "checkpoints")
     assert kept == sorted(["best.ckpt", best, "last.ckpt"])
+
+
+def test_ctrl_c_leaves_the_best_of_before(tiny, tmp_path):
+    """The second training writes over the names of the first, and is then ended."""
+    plan = tiny.plan("tabular", tmp_path)
+    train_model(plan)
+    checkpoints = tmp_path / "checkpoints"
+    best, before = checkpoints / "best.ckpt", (checkpoints / "best.ckpt").read_bytes()
+    checks = []
+
+    def metric(probabilities, labels):
+        checks.append(labels)
+        if len(checks) == 4:
+            raise KeyboardInterrupt
+        return plan.metric(probabilities, labels)
+
+    def again(metric=None):
+        return tiny.plan("tabular", tmp_path, seed=5, max_epochs=3, metric=metric)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_model(again(metric))
+    assert best.read_bytes() == before
+    assert (checkpoints / "last.ckpt").read_bytes() != before
+    name = train_model(again()).history["best"]["checkpoint"]
+    assert names(checkpoints) == sorted(["best.ckpt", name, "last.ckpt"])
+    assert os.readlink(best) == name
+    assert best.read_bytes() != before
 
 
 def test_a_full_disk_ends_training_with_its_reason(tiny, tmp_path):

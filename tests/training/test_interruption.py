@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from tabweave.training import interruption
 from tabweave.training.checkpoint import LAST
 from tabweave.training.interruption import TERMINATED, LastCheckpoint
 
@@ -84,3 +85,55 @@ def test_sigterm_in_the_last_validation_is_not_forgotten(train, tmp_path):
     assert caught.value.code == TERMINATED
     found = torch.load(tmp_path / "c" / LAST, weights_only=True)
     assert found["global_step"] == 6
+
+
+def test_sighup_saves_as_well_and_is_named_in_the_exit_code(train, tmp_path):
+    def disturb(step):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    with pytest.raises(SystemExit) as caught:
+        train(disturb=disturb)
+    assert caught.value.code == 129
+    assert torch.load(tmp_path / "c" / LAST, weights_only=True)["global_step"] == 2
+
+
+class ArrivesAtTheEnd(Callback):
+    """A signal after the last checkpoint is written, while Lightning still tidies up."""
+
+    def on_train_end(self, trainer, pl_module):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Heard(Exception):
+    """What the handler of the command around a training raises."""
+
+
+def test_a_signal_after_training_reaches_who_listens_around_it(fit, tmp_path):
+    def hear(number, frame):
+        raise Heard
+
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        last = LastCheckpoint(tmp_path / "c", None, 5)
+        with pytest.raises(Heard):
+            fit(callbacks=[last, ArrivesAtTheEnd()], max_epochs=1)
+        assert signal.getsignal(signal.SIGTERM) is hear
+        assert (tmp_path / "c" / LAST).exists()
+        fit(callbacks=[LastCheckpoint(tmp_path / "d", None, 5)], max_epochs=1)
+        assert signal.getsignal(signal.SIGTERM) is hear
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_long_validation_is_left(train, tmp_path, monkeypatch, caplog):
+    def disturb(step):
+        if step == 6:  # a validation follows
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(interruption, "VALIDATION_S", 0.0)
+    with pytest.raises(SystemExit) as caught:
+        train(disturb=disturb)
+    assert caught.value.code == TERMINATED
+    assert "Ended in a validation" in caplog.text
+    assert not (tmp_path / "c" / LAST).exists()

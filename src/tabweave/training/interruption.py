@@ -32,8 +32,8 @@ class LastCheckpoint(Callback):
     """Writes ``last.ckpt`` between two steps.
 
     After a validation, every so many steps, at the end, and when one of `SAVING` came to
-    any of the processes: then training ends. Between steps there is nothing half done, so that a
-    resumed training gives the same bits.
+    any of the processes: then training ends. Between steps there is nothing half done, so
+    that a resumed training gives the same bits.
 
     Args:
         folder: Folder of the checkpoints.

@@ -116,7 +116,8 @@ def launch(task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True) -
         TrainingError: A process failed; the message names it and gives its own error.
         TabweaveError: A process refused its input; the error is that of the process.
         KeyboardInterrupt: Ctrl-C.
-        SystemExit: 143 after SIGTERM, 129 after SIGHUP; a line of the log names processes that did not save.
+        SystemExit: 143 after SIGTERM, 129 after SIGHUP; a line of the log names
+            processes that did not save.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
