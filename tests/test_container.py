@@ -175,6 +175,19 @@ def test_a_split_may_lie_elsewhere(inputs, outputs, tmp_path):
         assert str(Path(inputs["input_path"]) / "train") not in str(caught.value)
 
 
+def test_the_parts_of_a_split_are_checked_wherever_they_lie(inputs, outputs, tmp_path):
+    (Path(inputs["input_path"]) / "train" / "rows.csv").unlink()
+    for folder in (Path(inputs["input_path"]) / "train", tmp_path / "elsewhere"):
+        folder.mkdir(exist_ok=True)
+        for number in range(2):
+            (folder / f"part-{number}.csv").write_text(HEADER, encoding="utf-8")
+    last = tmp_path / "elsewhere" / "part-1.csv"
+    last.write_text("message_id\n1\n", encoding="utf-8")
+    with pytest.raises(SchemaError) as caught:
+        container.train(inputs | {"val": str(last.parent)}, outputs, {}, {})
+    assert f"{last}: lacks the columns 'dialogue_text'" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("params", "part"),
     [

@@ -812,7 +812,7 @@ print("loaded", flush=True)
 """
 
 
-def cut(path):
+def truncated(path):
     os.truncate(path, 1000)
 
 
@@ -850,14 +850,14 @@ def test_a_file_that_shrinks_while_it_is_loaded_ends_no_process(tmp_path, kind):
     ) as process:
         assert process.stdout.readline() == "reading\n"
         time.sleep(0.05)
-        cut(path)
+        truncated(path)
         said, error = process.communicate(timeout=60)
     assert said == ""
     assert process.returncode == 1  # and not minus the number of a signal
     assert f"ArtifactError: {path} changed while it was read" in error
 
 
-@pytest.mark.parametrize("change", [cut, grown, swapped])
+@pytest.mark.parametrize("change", [truncated, grown, swapped])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     tmp_path, kind, change, monkeypatch

@@ -146,3 +146,27 @@ def test_quoting_is_said_as_everywhere_else(call, tmp_path):
     )
     choices = next(p.type.choices for p in score.params if p.name == "quoting")
     assert tuple(choices) == get_args(Quoting)
+
+
+def test_a_folder_and_a_pattern_are_scored_into_a_folder(good_bundle, tmp_path):
+    for name in ("part-0", "part-1", "other"):
+        path = tmp_path / "in" / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("note,shop,price\na,a,1\n", encoding="utf-8")
+
+    def run(source, out):
+        files = [str(good_bundle), str(tmp_path / source), str(tmp_path / out)]
+        return CliRunner().invoke(score, [*files, "--threads=1"])
+
+    done = run("in/part-*", "out")
+    assert done.exit_code == 0, done.output
+    assert "out: 2 of 2 rows scored in 2 files; " in done.stdout
+    assert "scoring: 100%" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "part-0.csv",
+        "part-1.csv",
+    ]
+    done = run("in", "more")
+    assert done.exit_code == 1
+    assert "not parts of one table by their names" in done.stderr
+    assert run("gone", "more").exit_code == 1

@@ -79,3 +79,18 @@ def test_without_a_file_of_rejects_a_bad_row_is_refused(
     error = cause(lambda: entry.save(job))
     assert isinstance(error, SchemaError)
     assert "row 2: 'dear'" in str(error)
+
+
+def test_parts_become_a_folder_that_reads_as_one_table(good_bundle, tmp_path):
+    for number in range(2):
+        path = tmp_path / "in" / f"part-{number}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"note,shop,price\na,{number},1\n", encoding="utf-8")
+    given = ScoringInputDataset(path=str(tmp_path / "in"))
+    assert given.preview()["data"] == [["a", "0", "1"]]
+    job = ScoringJob(good_bundle, given.load(), ScoreConfig(threads=1))
+    entry = ScoredFileDataset(path=str(tmp_path / "out"))
+    entry.save(job)
+    assert sorted(p.name for p in entry.path.iterdir()) == ["part-0.csv", "part-1.csv"]
+    shops = [cell for batch in entry.load().batches(["shop"]) for cell in batch[0]]
+    assert [cell.as_py() for cell in shops] == ["0", "1"]

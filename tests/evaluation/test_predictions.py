@@ -7,8 +7,10 @@ import pytest
 from tabweave import delimited, tables
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.evaluation.predictions import prediction_table, scored_batches
+from tabweave.lookup import find_split
+from tabweave.parted_tables import open_table
 from tabweave.schema import DataSchema
-from tabweave.tables import RawTable, write_rows
+from tabweave.tables import FORMATS, RawTable, write_rows
 
 SCHEMA = DataSchema(
     id="key", label="y", text=("t",), classes=("no", "yes", "?"), positive_label="?"
@@ -180,3 +182,30 @@ def test_another_order_of_rows_is_refused(tmp_path):
     batches, _ = scored_batches(raw, predictions(), id_column="key")
     with pytest.raises(ArtifactError, match="id 'c,d' in row 2, not the 'b'"):
         list(batches)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_parts_become_one_file_with_the_columns_of_their_folders(tmp_path, kind):
+    table = pa.table({"id": IDS, "extra": ["1", "2", "3", ""]})
+    for number, rows in enumerate((table.slice(0, 2), table.slice(2))):
+        path = tmp_path / "test" / f"day={number}" / f"x.{kind}"
+        write_rows(path, iter(rows.to_batches()), rows.schema)
+    raw = open_table(find_split(tmp_path, "test"), "test")
+    out = tmp_path / f"out.{kind}"
+    write_rows(out, *scored_batches(raw, predictions(), id_column="id"))
+    found = pa.Table.from_batches(RawTable(out, "test").batches())
+    assert found.column_names[:3] == ["id", "extra", "day"]
+    assert found["day"].to_pylist() == ["0", "0", "1", "1"]
+    assert found["id"].to_pylist() == IDS
+
+
+def test_a_part_that_has_changed_is_named_with_the_row(tmp_path):
+    for number, ids in enumerate((IDS[:1], [IDS[1], "x"])):
+        path = tmp_path / "test" / f"part-{number}.csv"
+        rows = pa.table({"id": ids})
+        write_rows(path, iter(rows.to_batches()), rows.schema)
+    raw = open_table(find_split(tmp_path, "test"), "test")
+    with pytest.raises(
+        ArtifactError, match=r"id 'x' in part-1.csv row 2, not the 'c,d'"
+    ):
+        list(scored_batches(raw, predictions(), id_column="id")[0])

@@ -7,7 +7,8 @@ from kedro.io import DataCatalog, MemoryDataset
 
 from hooks_fixtures import FIT, LOAD, USE, check, make_node, refusal, save
 from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, write_json
-from tabweave.hooks import artifact_path
+from tabweave.datasets.tables import RawTableDataset
+from tabweave.hooks import ProvenanceHooks, artifact_path
 from tabweave.hooks.staleness import Hashes
 from tabweave.tabular.config import TabularConfig
 
@@ -162,3 +163,67 @@ def test_a_folder_is_hashed_again_when_a_file_of_it_has_changed(tmp_path):
     assert hashes.of(folder) == first == content_hash(folder)
     (folder / "deep" / "x").write_text("bc")
     assert hashes.of(folder) == content_hash(folder) != first
+
+
+# A split in many files
+
+
+@pytest.fixture
+def parts(catalog, registry, tmp_path):
+    """The folder of a split in parts, from which a schema was loaded."""
+    (tmp_path / "train.csv").unlink()
+    for number in range(3):
+        path = tmp_path / "train" / f"part-{number}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"id,n\n{number},2\n")
+    hooks = ProvenanceHooks()
+    save(hooks, catalog, LOAD, schema={"a": 1})
+    save(hooks, catalog, FIT, imputer={"mean": 2})
+    return tmp_path / "train"
+
+
+def test_parts_that_stay_are_fresh_whatever_lies_beside_them(parts, catalog):
+    check(catalog, USE)
+    (parts / "_SUCCESS").touch()
+    (parts / ".part-0.csv.crc").touch()
+    (parts / "notes.txt").touch()
+    check(catalog, USE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "part-1.csv").write_text("id,n\n1,3\n"),
+        lambda folder: (folder / "part-3.csv").write_text("id,n\n1,3\n"),
+        lambda folder: (folder / "part-2.csv").unlink(),
+        lambda folder: (folder / "part-2.csv").rename(folder / "part-7.csv"),
+    ],
+    ids=["changed", "added", "removed", "renamed"],
+)
+def test_a_part_that_is_not_what_it_was_makes_stale(parts, catalog, change):
+    change(parts)
+    message = refusal(catalog, USE)
+    assert f"schema: made from another train.raw than {parts} is now" in message
+    assert message.endswith("Re-run: kedro run --pipelines=load,tabular,train")
+
+
+def test_a_pattern_is_compared_like_a_folder(parts, catalog, tmp_path):
+    entry = RawTableDataset(path=str(tmp_path), split="train", filename="part-[01].csv")
+    entries = {name: catalog.get(name) for name in ("schema", "imputer")}
+    with_pattern = DataCatalog({**entries, "train.raw": entry})
+    save(ProvenanceHooks(), with_pattern, LOAD, schema={"a": 1})
+    save_imputer = {**entries, "params:tabular": catalog.get("params:tabular")}
+    save(ProvenanceHooks(), DataCatalog(save_imputer), FIT, imputer={"mean": 2})
+    run = DataCatalog({**save_imputer, "train.raw": entry})
+    check(run, USE)
+    (parts / "part-2.csv").write_text("id,n\n1,3\n")
+    check(run, USE)
+    (parts / "part-1.csv").write_text("id,n\n1,3\n")
+    assert "made from another train.raw than" in refusal(run, USE)
+
+
+def test_parts_that_are_gone_are_no_reason_to_load_again(parts, catalog, caplog):
+    for path in parts.iterdir():
+        path.unlink()
+    check(catalog, USE)
+    assert "train.raw: cannot be compared" in caplog.text

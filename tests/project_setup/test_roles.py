@@ -1,4 +1,5 @@
 import random
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -377,3 +378,30 @@ def test_how_quotes_are_meant_may_be_said(tmp_path, quoting, rows):
     with_stray_quotes(tmp_path)
     roles = infer_roles(tmp_path, label="label", text=["note"], quoting=quoting)
     assert (roles.rows, roles.data.quoting, roles.quoting_seen) == (rows, quoting, "")
+
+
+def test_columns_and_classes_come_from_all_parts(tmp_path):
+    columns = basic(size=varied("s", "m"))
+    write(tmp_path, columns, splits=("val", "test"))
+    for number, shop in enumerate(("DE", "US")):
+        rows = pa.table(columns).slice(30 * number, 30)
+        path = tmp_path / "train" / f"shop={shop}" / "part-0.csv"
+        path.parent.mkdir(parents=True)
+        pa_csv.write_csv(rows, path)
+    for split in ("val", "test"):
+        (tmp_path / split / "shop=DE").mkdir(parents=True)
+        (tmp_path / f"{split}.csv").rename(tmp_path / split / "shop=DE" / "x.csv")
+    found = infer_roles(tmp_path, label="label", text=["note"])
+    assert (found.rows, found.files, found.source) == (ROWS, 2, tmp_path / "train")
+    assert role_of(found, "shop").role == "categorical"
+    assert role_of(found, "size").role == "categorical"
+    assert found.having("id")[0].name == "order_id"
+
+
+def test_files_that_are_not_read_are_named(tmp_path, caplog):
+    write(tmp_path, basic())
+    (tmp_path / "train").mkdir()
+    for name in ("a.csv", "b.csv"):
+        shutil.copy(tmp_path / "train.csv", tmp_path / "train" / name)
+    infer_roles(tmp_path, label="label", text=["note"])
+    assert "'b.csv', '../train.csv'" in caplog.text

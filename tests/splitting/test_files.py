@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabweave.errors import ArtifactError, SchemaError
-from tabweave.lookup import find_split
+from tabweave.lookup import find_split, find_table
+from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.division import divide
@@ -180,3 +181,48 @@ def test_rows_that_stray_quotes_would_join_are_refused_or_told(tmp_path, caplog)
     assert finding["severity"] == "warning"
     assert "first in rows 11." in finding["message"]
     assert "first in rows 11." in caplog.text
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("method", ["stratified", "time"])
+def test_a_source_in_parts_is_split_like_the_one_file(tmp_path, ending, method):
+    table = TABLE.append_column(
+        "at", [[f"2024-01-{n % 28 + 1:02d}" for n in range(50)]]
+    )
+    time = {"time_column": "at"} if method == "time" else {}
+    config = SplitConfig(method=method, **time)
+    whole = tmp_path / f"rows.{ending}"
+    write_rows(whole, iter(table.to_batches()), table.schema)
+    for number, (start, count) in enumerate([(0, 7), (7, 0), (7, 43)]):
+        part = table.slice(start, count)
+        path = tmp_path / "rows" / f"part-{number}.{ending}"
+        write_rows(path, iter(part.to_batches()), part.schema)
+    one = divide(RawTable(whole, "source"), DATA, config)
+    found = find_table(tmp_path / "rows", "split.source")
+    many = divide(open_table(found, "source"), DATA, config)
+    assert many.sides.tolist() == one.sides.tolist()
+    assert list(many.report["parts"].values()) == [7, 0, 43]
+    write_division(tmp_path / "a", one)
+    write_division(tmp_path / "b", many)
+    assert files(tmp_path / "a").keys() == files(tmp_path / "b").keys()
+    for split in SPLITS:
+        paths = [tmp_path / name / split / f"rows.{ending}" for name in "ab"]
+        tables = [pa.Table.from_batches(RawTable(p, split).batches()) for p in paths]
+        assert tables[0].combine_chunks().equals(tables[1].combine_chunks())
+
+
+def test_what_is_wrong_in_parts_is_named_with_file_and_row(tmp_path):
+    rows = [["a,no,2024-01-01"], ["a,yes,soon", ",no,", "b,,2024-01-02"]]
+    for number, lines in enumerate(rows):
+        path = tmp_path / "all" / f"part-{number}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(["id,y,at", *lines]) + "\n")
+    source = open_table(find_table(tmp_path / "all", "split.source"), "source")
+    with pytest.raises(SchemaError) as caught:
+        divide(source, DATA, SplitConfig(method="time", time_column="at"))
+    message = str(caught.value)
+    assert "column 'id' is empty in 1 rows, first part-1.csv row 2" in message
+    assert "column 'y' is empty in 1 rows, first part-1.csv row 3" in message
+    assert "'a' in part-0.csv row 1, part-1.csv row 1." in message
+    assert "is empty in 1 rows, first part-1.csv row 2. A row" in message
+    assert "part-1.csv row 1: 'soon'" in message

@@ -93,7 +93,10 @@ def _globals(data_dir: str) -> Iterator[str]:
 
 def _parameters(roles: InferredRoles, name: str) -> Iterator[str]:
     yield f"# Proposed by tabweave init from {shorten(roles.source.name)}, of whose"
-    yield f"# {roles.rows:,} rows the first {roles.sampled:,} were looked at. Read what"
+    seen = f"the first {roles.sampled:,} were looked at"
+    if roles.files > 1:
+        seen = f"{roles.sampled:,} were looked at, the first of each of {roles.files} files"
+    yield f"# {roles.rows:,} rows {seen}. Read what"
     yield f"# was seen, change what is wrong, then: kedro run --env={name}"
     yield ""
     yield from _data(roles)

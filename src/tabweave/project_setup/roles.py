@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,13 @@ from tabweave.cells import NUMBER
 from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
 from tabweave.headers import check_header
 from tabweave.lookup import find_split
-from tabweave.parted_tables import Source, open_table, parts_of, with_options
+from tabweave.parted_tables import (
+    Source,
+    open_table,
+    parts_of,
+    unread_sentence,
+    with_options,
+)
 from tabweave.project_setup.columns import (
     ID_NAME,
     SampledColumn,
@@ -26,6 +33,8 @@ from tabweave.project_setup.columns import (
 from tabweave.project_setup.leakage import leakage_doubt
 from tabweave.quotes import AmbiguousQuotesError
 from tabweave.schema import DataConfig, Quoting, default_positive, ordered_classes
+
+logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 50
 MAX_CATEGORIES = 5_000
@@ -62,10 +71,11 @@ class InferredRoles:
     Attributes:
         source: The train file.
         rows: Its number of rows.
-        sampled: How many of them, from the first, were looked at.
+        sampled: How many of them, the first of each file, were looked at.
         columns: All its columns in file order, but text in the order the user gave.
         classes: Label -> rows of train, in the order of the classes.
         max_sen_len: Tokens per chunk that hold about 95% of the sampled texts.
+        files: Number of files that the rows of train are in.
         quoting: How the files are read, where that is said or was found out.
         quoting_seen: What showed it, where nobody said it.
     """
@@ -76,6 +86,7 @@ class InferredRoles:
     columns: tuple[ColumnRole, ...]
     classes: dict[str, int]
     max_sen_len: int
+    files: int = 1
     quoting: Quoting | None = None
     quoting_seen: str = ""
 
@@ -123,6 +134,8 @@ def infer_roles(
         MissingDataError: The folder has no train file.
     """
     source = open_table(find_split(data_dir, "train"), "train", quoting=quoting)
+    if unread := unread_sentence(source, "data.train_filename"):
+        logger.warning("train: %s.", unread)
     given = [] if id_column is None else [id_column]
     named = [*given, label, *text]
     _check_named(source, named, text)
@@ -154,6 +167,7 @@ def infer_roles(
         columns=tuple(roles[name] for name in [*text, *rest]),
         classes=classes,
         max_sen_len=_choose_max_sen_len([columns[name] for name in text]),
+        files=len(parts_of(source)),
         quoting=source.quoting,
         quoting_seen=quoting_seen,
     )
