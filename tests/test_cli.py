@@ -179,3 +179,12 @@ def test_outside_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(click.ClickException, match="not inside a tabweave project"):
         project_root()
+
+
+def test_run_without_any_configuration_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["run"])
+    assert done.exit_code == 1
+    assert f"{tmp_path} is not inside a tabweave project" in done.output
+    assert "--conf-source" in done.output
+    assert isinstance(done.exception, SystemExit)
