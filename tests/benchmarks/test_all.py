@@ -4,7 +4,6 @@ import re
 import shutil
 
 import pytest
-
 from benchmarks.all import benchmarks
 
 # Started by others: the process of an arm, or of a part that is measured alone.
