@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +21,10 @@ from benchmarks.project import ROOT
 
 Results = dict[str, list[dict[str, Any]]]
 """Every arm and what its processes printed."""
+
+
+TRIAL: list[bool] = []
+"""Not empty where everything runs in one process, whose figures mean nothing."""
 
 
 class Failed(SystemExit):
@@ -35,20 +43,45 @@ def run(module: str, *arguments: object, any_status: bool = False) -> Any:
         Failed: There is none, or the process failed; `any_status` looks at the line
             alone, for a module whose status is a verdict.
     """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    given = [module, *map(str, arguments)]
+    status, printed = _trial(given) if TRIAL else _process(given)
+    if status and not any_status:
+        raise Failed(f"{module} ended with status {status}")
+    try:
+        return json.loads(printed.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise Failed(
+            f"{module} ended with status {status} and without a line of JSON"
+        ) from error
+
+
+def _process(given: list[str]) -> tuple[int, str]:
+    """Status and output of a module and its arguments, run by itself."""
+    command = [sys.executable, "-m", *given]
     # What tabweave sets for itself on import must not reach the rival.
     env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, env=env
     )
-    if done.returncode and not any_status:
-        raise Failed(f"{module} ended with status {done.returncode}")
+    return done.returncode, done.stdout
+
+
+def _trial(given: list[str]) -> tuple[int, str]:
+    """The same in this process, which has its libraries loaded already."""
+    own, sys.argv = sys.argv, given
+    printed = io.StringIO()
     try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError) as error:
-        raise Failed(
-            f"{module} ended with status {done.returncode} and without a line of JSON"
-        ) from error
+        with redirect_stdout(printed):
+            status = import_module(given[0]).main()
+    except SystemExit as ended:
+        log(str(ended))
+        status = ended.code if isinstance(ended.code, int) else 1
+    except Exception:  # noqa: BLE001 - as the end of a process would be told
+        traceback.print_exc()
+        status = 1
+    finally:
+        sys.argv = own
+    return status or 0, printed.getvalue()
 
 
 def take_turns(

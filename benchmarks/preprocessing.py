@@ -40,7 +40,7 @@ from tabweave.tabular import (
 from tabweave.text import TextConfig, learn_or_load_tokenizers
 
 MINILM = ROOT / ".cache" / "all-MiniLM-L6-v2" / "tokenizer.json"
-BATCH, BATCHES, WARM_ROWS, APPLIED, REPEATS = 32, 20_000, 100, 20_000, 3
+BATCH, WARM_ROWS, APPLIED, REPEATS = 32, 100, 20_000, 3
 
 
 def log(message: str) -> None:
@@ -185,14 +185,14 @@ def compare_risk(folder: Path, schema: DataSchema) -> dict[str, float]:
     }
 
 
-def gather_rate(folder: Path) -> float:
+def gather_rate(folder: Path, batches: int) -> float:
     """Rows per second of random batches from the mapped tokens, in wall time."""
     from tabweave.batches import TokenColumn
 
     column = TokenColumn(ArrowFile(folder / "train_tokens.arrow").open()["text"])
     rows = len(column.row_offsets) - 1
-    index = np.random.default_rng(0).integers(0, rows, (BATCHES, BATCH))
-    for batch in index[: BATCHES // 10]:
+    index = np.random.default_rng(0).integers(0, rows, (batches, BATCH))
+    for batch in index[: batches // 10]:
         column.gather(batch)
     started = time.perf_counter()
     for batch in index:
@@ -200,7 +200,7 @@ def gather_rate(folder: Path) -> float:
     return index.size / (time.perf_counter() - started)
 
 
-def measure(folder: Path, rows: int, sample: int) -> dict[str, Any]:
+def measure(folder: Path, rows: int, sample: int, batches: int) -> dict[str, Any]:
     """All figures of one run."""
     log(f"writing {rows:,} rows")
     tokenizer = fabricate(folder, rows)
@@ -233,7 +233,7 @@ def measure(folder: Path, rows: int, sample: int) -> dict[str, Any]:
         "risk_speedup_vs_crosstab": round(risk["per_row"] / risk["ours"], 1),
         "risk_speedup_vs_crosstab_and_map": round(risk["per_column"] / risk["ours"], 1),
         "risk_cpu_seconds": {k: round(v, 2) for k, v in risk.items()},
-        "gather_rows_per_second": round(gather_rate(folder)),
+        "gather_rows_per_second": round(gather_rate(folder, batches)),
         "rank_private_mib": None if rank is None else round(rank - bare, 1),
         "settings": {
             "tokenizer": tokenizer,
@@ -250,9 +250,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--sample", type=int, default=2_000, help="rows of the rival")
+    parser.add_argument("--batches", type=int, default=20_000, help="that are gathered")
     options = parser.parse_args()
+    given = (options.rows, options.sample, options.batches)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(Path(folder), options.rows, options.sample)))
+        print(json.dumps(measure(Path(folder), *given)))
 
 
 if __name__ == "__main__":

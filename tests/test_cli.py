@@ -214,3 +214,12 @@ def test_other_commands_refuse_an_address(project, given):
     assert done.exit_code == 2
     assert "'gs://bucket/x' is an address" in done.stderr
     assert sorted(project.rglob("*")) == before
+
+
+def test_run_without_any_configuration_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["run"])
+    assert done.exit_code == 1
+    assert f"{tmp_path} is not inside a tabweave project" in done.output
+    assert "--conf-source" in done.output
+    assert isinstance(done.exception, SystemExit)

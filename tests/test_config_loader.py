@@ -1,3 +1,5 @@
+import tarfile
+
 import pytest
 import yaml
 
@@ -34,6 +36,7 @@ def conf(tmp_path):
     put(tmp_path / "conf", "local")
     put(tmp_path / "conf", "mine", parameters={"data": {"train_filename": "new.csv"}})
     put(tmp_path / "conf", "other")
+    (tmp_path / "pyproject.toml").write_text("[tool.kedro]\n", encoding="utf-8")
     return tmp_path / "conf"
 
 
@@ -103,6 +106,47 @@ def test_an_unknown_environment_is_refused_with_the_known_ones(conf):
     assert f"{conf / 'mien'} does not exist. Did you mean 'mine'?" in message
     assert "Environments: ['base', 'local', 'mine', 'other']." in message
     assert "tabweave init" in message
+
+
+@pytest.fixture
+def archive(conf):
+    """The same configuration as `kedro package` writes it."""
+    path = conf.parent / "conf-tabweave.tar.gz"
+    with tarfile.open(path, "w:gz") as file:
+        file.add(conf, "conf")
+    return path
+
+
+def test_an_archive_is_read_like_the_folder(conf, archive):
+    for env in (None, "mine"):
+        for key in ("parameters", "catalog"):
+            assert loader(archive, env)[key] == loader(conf, env)[key]
+
+
+def test_an_archive_knows_its_environments(archive):
+    with pytest.raises(ConfigError, match="no environment 'mien'") as caught:
+        loader(archive, "mien")
+    assert "Environments: ['base', 'local', 'mine', 'other']." in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_a_configuration_from_elsewhere_counts_from_where_one_stands(
+    conf, archive, tmp_path_factory, monkeypatch, kind
+):
+    put(conf, "base", parameters={"data": DATA, "text": {"encoder": "models/minilm"}})
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(conf, "conf")
+    (conf.parent / "pyproject.toml").unlink()
+    here = tmp_path_factory.mktemp("here")
+    (here / "models" / "minilm").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    found = loader(conf if kind == "folder" else archive)["parameters"]["text"]
+    assert found["encoder"] == str(here / "models" / "minilm")
+    # From a folder inside a project it is the project, as for the paths of its data.
+    (here / "pyproject.toml").write_text("[tool.kedro]\n", encoding="utf-8")
+    (here / "deeper").mkdir()
+    monkeypatch.chdir(here / "deeper")
+    assert loader(archive)["parameters"]["text"] == found
 
 
 @pytest.mark.parametrize("name", sorted(ARTIFACT_FOLDERS))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import configure_project
 from kedro.framework.startup import bootstrap_project
 from kedro.io.core import DatasetError
 from kedro.utils import find_kedro_project
@@ -18,7 +19,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tabweave.errors import own_error
+import tabweave
+from tabweave.errors import ConfigError, own_error
 from tabweave.hooks import PROGRESS, command
 from tabweave.score_command import LocalPath, score
 from tabweave.signals import interruptible, run_again, typed
@@ -109,11 +111,27 @@ def _log_as_the_project() -> None:
         configure_logging(Path(root) / "conf")
 
 
+def _check_configuration(source: str | None) -> None:
+    """Outside a project nothing says where the configuration is but the option.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    here = Path.cwd()
+    if source is None and not (find_kedro_project(here) or (here / "conf").is_dir()):
+        raise ConfigError(
+            f"There is no configuration: {here} is not inside a tabweave project and has "
+            "no folder conf, so change into the project's folder, or name a folder or the "
+            "archive that `kedro package` writes with --conf-source."
+        )
+
+
 def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
     with one_screen_errors(), interruptible(partial(_go_on, options)):
+        _check_configuration(options.get("conf_source"))
         _log_as_the_project()
         result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
     return result
@@ -306,4 +324,6 @@ def main() -> None:
     root = find_kedro_project(Path.cwd())
     if root is not None:
         bootstrap_project(Path(root))
+    else:  # an installed package, whose configuration --conf-source names
+        configure_project(tabweave.__name__)
     cli()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
+from kedro.utils import find_kedro_project, is_kedro_project
 from omegaconf import OmegaConf
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
@@ -75,9 +76,9 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         **kwargs: Any,
     ) -> None:
         check_local_paths({"--conf-source": conf_source})
-        self._project = Path(conf_source).resolve().parent
+        self._project = _project_of(Path(conf_source))
         super().__init__(conf_source, env, runtime_params, **kwargs)
-        self._check_environment(Path(conf_source))
+        self._check_environment()
         self._layers = _checked_layers((runtime_params or {}).get("layers", {}))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -107,21 +108,26 @@ class TabweaveConfigLoader(OmegaConfigLoader):
             value = value.get(part) if isinstance(value, dict) else None
         return default if value is None else value
 
-    def _check_environment(self, conf_source: Path) -> None:
-        if self.env in SHARED_ENVIRONMENTS or not conf_source.is_dir():
+    def _check_environment(self) -> None:
+        whole = self._get_conf_env_path("")
+        if self.env in SHARED_ENVIRONMENTS or not self._fs.isdir(whole):
             return
-        if not (conf_source / str(self.env)).is_dir():
-            known = sorted(p.name for p in conf_source.iterdir() if p.is_dir())
+        folder = self._get_conf_env_path(str(self.env))
+        if not self._fs.isdir(folder):
+            found = self._fs.ls(whole, detail=True)
+            known = sorted(
+                Path(p["name"]).name for p in found if p["type"] == "directory"
+            )
             raise ConfigError(
-                f"There is no environment {self.env!r}: {conf_source / str(self.env)} does "
-                f"not exist.{did_you_mean(str(self.env), known)} Environments: {known}. "
+                f"There is no environment {self.env!r}: {folder} does not exist."
+                f"{did_you_mean(str(self.env), known)} Environments: {known}. "
                 "Write one for your own files with: tabweave init"
             )
         if str(self.env).lower() in ARTIFACT_FOLDERS:
             raise ConfigError(
                 f"{self.env!r} cannot name an environment: its files would lie in "
                 f"data/<layer>/{self.env}, which a run without --env writes itself. "
-                f"Rename {conf_source / str(self.env)}."
+                f"Rename {folder}."
             )
 
     def _resolve_encoders(self, text: dict[str, Any]) -> None:
@@ -156,6 +162,19 @@ def _paths_of(catalog: dict[str, Any]) -> dict[str, str]:
         and str(entry.get("type")).startswith("tabweave.")
         and isinstance(entry.get("path"), str)
     }
+
+
+def _project_of(conf_source: Path) -> Path:
+    """The folder that relative paths count from.
+
+    It is the project of a configuration. One that lies elsewhere, as that of a packaged
+    project does, serves the project around the current folder, or that folder itself.
+    """
+    holder = conf_source.resolve().parent
+    here = Path.cwd()
+    if is_kedro_project(holder):
+        return holder
+    return Path(find_kedro_project(here) or here)
 
 
 def _is_relative_folder(source: str) -> bool:

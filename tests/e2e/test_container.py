@@ -103,20 +103,6 @@ def train(folder, example, params=PARAMS):
     )
 
 
-def test_the_command_runs_as_the_page_shows_it(root, tmp_path):
-    """Without --params, so the file must say what a test has time for."""
-    page = (root / "docs" / "specification.md").read_text(encoding="utf-8")
-    lines = page.replace("\\\n", "").splitlines()
-    (shown,) = (line.split()[1:] for line in lines if "tabweave train" in line)
-    example = EXAMPLES["binary_bert"] | {"tokenizer": "scratch", "max_epochs": 1}
-    (tmp_path / "hyperparameters.json").write_text(json.dumps(example))
-    folders = iter([fabricate(tmp_path / "data", example), *"moc"])
-    given = [str(next(folders)) if w == "<folder>" else w for w in shown]
-    done = run(tmp_path, "-m", "tabweave", *given)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert names(tmp_path) == {"hyperparameters.json", "data", *"moc"}
-
-
 def names(folder):
     return {path.name for path in folder.iterdir()}
 

@@ -1,13 +1,17 @@
-"""What a person runs after ``kedro run``: the notebooks and the snippets of the docs."""
+"""What a person runs after ``kedro run``: the notebooks and the Python of the pages."""
 
 import re
 import shutil
+from datetime import datetime, timedelta
 
 import nbformat
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
+
+from documentation_fixtures import PAGES, fences
 
 NOTEBOOKS = ("01_explore_data", "02_read_results", "03_use_the_model")
-PAGES = ("training", "evaluation", "export")
 SECONDS = 30
 EXECUTE = f"""
 import sys
@@ -110,13 +114,25 @@ def test_the_check_of_the_third_notebook_can_fail(project):
     assert "AssertionError" in done.err
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_runnable_snippets_run_in_the_project_folder(project, root, page):
-    text = (root / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    mark = r"^<!-- runnable -->\n```python\n(.*?)^```$"
-    snippets = re.findall(mark, text, re.MULTILINE | re.DOTALL)
-    assert snippets
-    for snippet in snippets:
-        done = project.python("-c", snippet)
-        assert done.code == 0, done.text
-        assert done.out.strip()
+@pytest.fixture
+def orders_with_times(project):
+    """The file of docs/splitting.md: orders of the demo, one an hour."""
+    table = csv.read_csv(project.data("01_raw/train/marketplace.csv"))
+    first = datetime(2026, 1, 1)
+    times = [first + timedelta(hours=8 * n) for n in range(table.num_rows)]
+    text = pa.array([time.isoformat() for time in times])
+    parquet.write_table(
+        table.append_column("ordered_at", text), project.path / "all.parquet"
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [(p, n) for p in PAGES for n in range(len(fences(p, "python")))],
+    ids=lambda value: value if isinstance(value, int) else value.stem,
+)
+@pytest.mark.usefixtures("orders_with_times")
+def test_python_of_a_page_runs_in_the_project_folder(project, page, number):
+    done = project.python("-c", fences(page, "python")[number])
+    assert done.code == 0, done.text
+    assert done.out.strip()

@@ -8,8 +8,6 @@ from torch.nn import functional
 from models_fixtures import FEATURES, KIND_SIZES, model_config
 from tabweave.batches import pad
 from tabweave.models.classifier import (
-    FUSIONS,
-    TEXT_ENCODERS,
     Classifier,
     PaddedClassifier,
 )
@@ -160,12 +158,6 @@ def test_the_wrong_number_of_texts_is_refused(tiny):
 def test_vocabularies_are_those_of_the_encoders(tiny):
     assert tiny.model("trimodal_bert").vocabularies == [200, 200]
     assert tiny.model("tabular").vocabularies == []
-
-
-def test_every_kind_of_part_that_an_architecture_names_is_built_by_that_name():
-    kinds = ARCHITECTURES.values()
-    assert {a.text for a in kinds} - {"none"} == set(TEXT_ENCODERS)
-    assert {a.fusion for a in kinds} == set(FUSIONS)
 
 
 TABLES = {

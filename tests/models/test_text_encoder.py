@@ -4,7 +4,8 @@ import torch
 
 from models_fixtures import MAX_SEN_LEN, VOCABULARY
 from tabweave.batches import PackedText, RowVectors, pad
-from tabweave.models.classifier import TEXT_ENCODERS
+from tabweave.models.classifier import make_text_encoder
+from tabweave.models.parts import TEXT_ENCODERS
 from tabweave.models.text_encoder import TextEncoder, pad_chunks
 from tabweave.models.token_states import PackedStates, PaddedStates
 
@@ -105,7 +106,7 @@ def test_the_learned_vector_learns_from_rows_without_text_alone(tiny, text, kind
 @pytest.mark.parametrize("kind", TEXT_ENCODERS)
 def test_the_learned_vector_of_a_new_encoder_is_zero(tiny, kind):
     spec = tiny.spec(kind)
-    assert not TEXT_ENCODERS[kind](spec.text[0], spec.model).missing.any()
+    assert not make_text_encoder(spec.text[0], spec.model).missing.any()
 
 
 @each_kind

@@ -16,10 +16,7 @@ PAGES = sorted(
         ROOT / "data" / "README.md",
     ]
 )
-FENCE = re.compile(
-    r"^(?P<mark><!-- runnable -->\n)?```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S
-)
-MARK = "<!-- runnable -->"
+FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 
 
 def name_of(path):
@@ -143,11 +140,3 @@ def test_snippets_compile(path):
     found = [m for m in FENCE.finditer(text) if m["kind"] == "python"]
     for snippet in found:
         ast.parse(snippet["code"], filename=name_of(path))
-    marked = [m for m in FENCE.finditer(text) if m["mark"]]
-    assert len(marked) == text.count(MARK), "a mark without a snippet"
-    assert all(m["kind"] == "python" for m in marked)
-
-
-def test_there_are_runnable_snippets():
-    texts = [path.read_text(encoding="utf-8") for path in PAGES]
-    assert sum(text.count(MARK) for text in texts) >= 3

@@ -15,9 +15,9 @@ def summary_lines(metrics: Mapping[str, float | None]) -> list[str]:
 
     Example:
         >>> print("\n".join(summary_lines({"val/auroc": 0.9, "test/auroc": None})))
-                                         auroc
-        val   model                     0.9000
-        test  model                  undefined
+                                       auroc
+        val   model                   0.9000
+        test  model                undefined
     """
     lines: dict[tuple[str, str], dict[str, float | None]] = {}
     for name, value in metrics.items():

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from tabweave.batches import Batch
-from tabweave.models.cnn_encoder import CnnEncoder
-from tabweave.models.config import (
-    FusionKind,
-    ModelConfig,
-    ModelSpec,
-    TextFieldSpec,
-    TextKind,
-)
-from tabweave.models.fusion import (
-    ConcatFusion,
-    CrossAttentionFusion,
-    Fusion,
-    GateFusion,
-    MixtureOfExperts,
-    Parts,
-    Widths,
-)
-from tabweave.models.lstm_encoder import LstmEncoder
+from tabweave.models.config import ModelConfig, ModelSpec, TextFieldSpec
+from tabweave.models.fusion import Fusion, Parts, Widths
+from tabweave.models.parts import FUSIONS, NONE, TEXT_ENCODERS
 from tabweave.models.tabular_encoder import NumericEmbedding, TabularEncoder
 from tabweave.models.text_encoder import EncodedText, Layout, TextEncoder
-from tabweave.models.transformer_encoder import TransformerEncoder
 
-TEXT_ENCODERS: dict[TextKind, Callable[[TextFieldSpec, ModelConfig], TextEncoder]] = {
-    "bert": lambda field, model: TransformerEncoder(field.encoder, model.pooling),
-    "cnn": lambda field, model: CnnEncoder(field.encoder, model.cnn),
-    "lstm": lambda field, model: LstmEncoder(field.encoder, model.lstm),
-}
-FUSIONS: dict[FusionKind, Callable[[Widths, ModelConfig], Fusion]] = {
-    # A single vector goes through the same hidden layer.
-    "none": ConcatFusion,
-    "concat": ConcatFusion,
-    "gate": GateFusion,
-    "moe": MixtureOfExperts,
-    "cross_attention": CrossAttentionFusion,
-}
+
+def make_text_encoder(field: TextFieldSpec, model: ModelConfig) -> TextEncoder:
+    """The encoder of a text field, new."""
+    part = TEXT_ENCODERS[model.architecture.text]
+    encoder: TextEncoder = part.load()(field.encoder, getattr(model, part.settings))
+    return encoder
 
 
 class Classifier(nn.Module):
@@ -57,10 +33,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.spec = spec
         config, parts = spec.model, spec.model.architecture
-        encoder = TEXT_ENCODERS.get(parts.text)
-        self.text = nn.ModuleList(
-            encoder(field, config) for field in spec.text if encoder
-        )
+        fields = () if parts.text == NONE else spec.text
+        self.text = nn.ModuleList(make_text_encoder(field, config) for field in fields)
         self.table = None
         if parts.table and spec.features:
             self.table = TabularEncoder(
@@ -73,7 +47,9 @@ class Classifier(nn.Module):
             table=None if self.table is None else self.table.width,
             features=0 if self.table is None else len(spec.features),
         )
-        self.fusion = FUSIONS[parts.fusion](widths, config)
+        # A single vector goes through the same hidden layer.
+        fusion = FUSIONS["concat" if parts.fusion == NONE else parts.fusion]
+        self.fusion: Fusion = fusion.load()(widths, config)
         self.head = nn.Linear(self.fusion.width, len(spec.classes))
 
     @property

@@ -18,10 +18,9 @@ from pydantic import (
 )
 
 from tabweave.errors import did_you_mean
+from tabweave.models.parts import FusionKind, TextKind
 from tabweave.schema import Parameters
 
-TextKind = Literal["bert", "cnn", "lstm", "none"]
-FusionKind = Literal["none", "concat", "gate", "moe", "cross_attention"]
 CUSTOM = "custom"
 
 
@@ -30,15 +29,15 @@ class Architecture:
     """One named combination of parts.
 
     Attributes:
-        text: Kind of text encoder.
+        text: Kind of text encoder, a name of `parts.TEXT_ENCODERS`, or "none".
         fusion: How text and table meet; "none" when there is only one of them.
         fields: Text fields it takes; None for any number of at least one.
         table: Whether the feature table is used.
         use: When to choose it, in one sentence.
     """
 
-    text: TextKind
-    fusion: FusionKind
+    text: str
+    fusion: str
     fields: int | None
     table: bool
     use: str
@@ -192,9 +191,9 @@ class ModelConfig(Parameters):
 
     model_class: str = "multimodal_bert"
     """Name of the architecture."""
-    text_encoder: Literal["bert", "cnn", "lstm"] | None = None
+    text_encoder: TextKind | None = None
     """Kind of text encoder of model_class custom; None takes bert."""
-    fusion: Literal["concat", "gate", "moe", "cross_attention"] | None = None
+    fusion: FusionKind | None = None
     """How text and table meet in model_class custom; None takes concat."""
     hidden_common_dim: PositiveInt = 128
     """Width of the table's vector and of the layer where text and table meet."""
