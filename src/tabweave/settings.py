@@ -2,6 +2,7 @@
 
 from tabweave.config_loader import TabweaveConfigLoader
 from tabweave.hooks import FullDiskHooks, ProvenanceHooks, SummaryHooks
+from tabweave.lineage_view import keep_to_this_machine
 
 HOOKS = (ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
 CONFIG_LOADER_CLASS = TabweaveConfigLoader
@@ -11,3 +12,5 @@ CONFIG_LOADER_ARGS = {
     # An environment overrides single keys; the default would replace whole groups.
     "merge_strategy": {"parameters": "soft"},
 }
+
+keep_to_this_machine()
