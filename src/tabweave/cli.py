@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tabweave.errors import own_error
+from tabweave.lineage_view import keep_to_this_machine
 from tabweave.score_command import score
 
 EXTRAS = {
@@ -120,6 +121,10 @@ cli.add_command(
 )
 
 cli.add_command(score)
+
+# `kedro viz` loads kedro-viz between the settings and this module; its server, a process
+# of its own, loads the settings last.
+keep_to_this_machine()
 
 
 @cli.command()
