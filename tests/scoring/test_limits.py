@@ -91,7 +91,9 @@ def test_a_graph_without_measure_is_ended_and_named(
         open_bundle(hostile(bundle_kit, tmp_path / "b", BOMBS[kind])), threads=1
     )
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    why = "it was not done after 0.5 s" if "Loop" in kind else "it needs more than the 6"
+    why = (
+        "it was not done after 0.5 s" if "Loop" in kind else "it needs more than the 6"
+    )
     started = time.monotonic()
     with pytest.raises(ArtifactError, match=rf"b/pipeline\.onnx failed .* {why}"):
         runtime.predict(ROW)

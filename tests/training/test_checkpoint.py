@@ -265,7 +265,10 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path, files):
     load_weights(model, tmp_path / "a.ckpt")
     assert torch.equal(model.weight, good["model.weight"])
     for odd, words in (
-        ({**good, "model.weight": torch.ones(9, 9)}, r"weight a tensor of shape \[3, 2\]"),
+        (
+            {**good, "model.weight": torch.ones(9, 9)},
+            r"weight a tensor of shape \[3, 2\]",
+        ),
         ({"model.weight": good["model.weight"]}, "hold it as nothing"),
         ({**good, "model.more": torch.ones(1)}, "makes more nothing"),
     ):

@@ -111,7 +111,9 @@ def test_half_a_checkpoint_is_an_error_whatever_is_asked(folder, required):
 @pytest.mark.parametrize("odd", [None, "text", torch.ones(1)])
 def test_a_checkpoint_with_an_odd_part_is_refused_by_name(folder, part, odd):
     torch.save({**WHOLE, part: odd}, folder / "last.ckpt")
-    said = rf"last\.ckpt is not a whole checkpoint: its '{part}' is .* Delete it, or set"
+    said = (
+        rf"last\.ckpt is not a whole checkpoint: its '{part}' is .* Delete it, or set"
+    )
     with pytest.raises(ArtifactError, match=said):
         resumable(folder, IDENTICAL, required=False)
 

@@ -27,7 +27,9 @@ MAX_GROWTH = 1_024
 
 _CLASS = r"\\[sSdDwWhHnrtfv]|\\[pP]\{\^?\w{1,40}\}|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}"
 _SIGN = r"\\[^\w\s]"
-_ATOM = rf"(?>{_CLASS}|{_SIGN}|\[(?>{_CLASS}|{_SIGN}|[^\[\]\\&])+\]|[^\\\[\](){{}}|*+?^$])"
+_ATOM = (
+    rf"(?>{_CLASS}|{_SIGN}|\[(?>{_CLASS}|{_SIGN}|[^\[\]\\&])+\]|[^\\\[\](){{}}|*+?^$])"
+)
 _FEW = r"(?>\?|\{\d{1,2}(?:,\d{1,2})?\})"
 _STEP = re.compile(rf"{_ATOM}({_FEW})?")
 _WITHOUT_END = r"(?>\*|\+|\{\d{1,2},\})"

@@ -47,7 +47,9 @@ def load_archive(path: Path, whole: Path | None = None) -> Any:
     # torch raises dozens of kinds of errors, all of which mean the same.
     except Exception as error:
         reason = str(error).partition("\n")[0][:300]
-        raise ArtifactError(f"{whole or path} is not a whole checkpoint: {reason}") from error
+        raise ArtifactError(
+            f"{whole or path} is not a whole checkpoint: {reason}"
+        ) from error
     return found
 
 

@@ -90,7 +90,9 @@ def joined_weights(folder: Path) -> dict[str, dict[str, Tensor]]:
 
 def _check_size(folder: Path, entries: Iterable[TensorStorageMetadata]) -> None:
     """The index asks for no more memory than its parts have bytes."""
-    asked = sum(entry.size.numel() * entry.properties.dtype.itemsize for entry in entries)
+    asked = sum(
+        entry.size.numel() * entry.properties.dtype.itemsize for entry in entries
+    )
     there = sum(part.stat().st_size for part in folder.glob("*.distcp"))
     if asked > there:
         raise ValueError(
