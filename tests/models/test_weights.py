@@ -159,5 +159,7 @@ def test_an_encoder_of_no_numbers_is_refused(encoder):
     weights = load_file(encoder / WEIGHTS)
     weights["embeddings.word_embeddings.weight"][0, 0] = float("nan")
     save_file(weights, encoder / WEIGHTS, metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match="1 of the 800 numbers of .* NaN or infinite"):
+    with pytest.raises(
+        ConfigError, match=r"1 of the 800 numbers of .* NaN or infinite"
+    ):
         pretrained_model(encoder)
