@@ -151,3 +151,13 @@ def test_an_error_that_hides_its_context_is_not_ours():
     with pytest.raises(OSError, match="disk") as caught:
         handle()
     assert own_error(caught.value) is None
+
+
+def test_values_that_python_cannot_write_are_named_by_kind():
+    deep = []
+    for _ in range(5_000):
+        deep = [deep]
+    assert shorten(deep, 200).startswith(
+        "<list that cannot be shown: maximum recursion"
+    )
+    assert shorten(10**5_000, 200).startswith("<int that cannot be shown: Exceeds")

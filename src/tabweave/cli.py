@@ -22,6 +22,7 @@ from yaml import YAMLError
 import tabweave
 from tabweave.errors import ConfigError, own_error
 from tabweave.hooks import PROGRESS, command
+from tabweave.lineage_view import keep_to_this_machine
 from tabweave.score_command import LocalPath, score
 from tabweave.signals import interruptible, run_again, typed
 
@@ -158,6 +159,10 @@ cli.add_command(
 )
 
 cli.add_command(score)
+
+# `kedro viz` loads kedro-viz between the settings and this module; its server, a process
+# of its own, loads the settings last.
+keep_to_this_machine()
 
 
 @cli.command()

@@ -107,7 +107,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def shorten(value: object, limit: int = 80) -> str:
     """The repr of a value, cut: cell contents never fill a screen or a log."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError) as error:  # nested too deeply; a giant number
+        text = f"<{type(value).__name__} that cannot be shown: {error}>"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -98,5 +98,8 @@ def _refused(error: ValidationError) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command with these arguments."""
+    """Runs the command with these arguments, in a process that does nothing else."""
+    from tabweave.scoring.limits import bound_this_process
+
+    bound_this_process()
     score(args=arguments, prog_name="tabweave score")

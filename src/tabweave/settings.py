@@ -8,6 +8,7 @@ from tabweave.hooks import (
     ProvenanceHooks,
     SummaryHooks,
 )
+from tabweave.lineage_view import keep_to_this_machine
 
 # Those that come later are called earlier: an artifact is done when its record is there,
 # and locks are let go of at the very end.
@@ -19,3 +20,5 @@ CONFIG_LOADER_ARGS = {
     # An environment overrides single keys; the default would replace whole groups.
     "merge_strategy": {"parameters": "soft"},
 }
+
+keep_to_this_machine()

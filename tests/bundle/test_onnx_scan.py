@@ -194,6 +194,8 @@ def test_depth_and_width_are_bounded(monkeypatch):
     assert "nested too deeply" in refused(field(7, deep))
     monkeypatch.setattr("tabweave.bundle.onnx_scan.MAX_MESSAGES", 10)
     assert "too many parts" in refused(field(7, field(1, b"") * 20))
+    monkeypatch.undo()
+    assert "more than 50,000 operators" in refused(field(7, field(1, b"") * 50_001))
 
 
 @given(data=st.data())

@@ -235,3 +235,14 @@ def test_scoring_needs_no_torch_and_no_kedro(good_bundle, tmp_path):
         check=True,
     )
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(("kind", "column"), [("list", "note"), ("dict", "price")])
+def test_a_cell_nested_without_measure_is_a_bad_cell(good_bundle, kind, column):
+    cell = []
+    for _ in range(5_000):
+        cell = [cell] if kind == "list" else {"a": cell}
+    row = {"note": "a", "shop": "a", "price": 1.0, column: cell}
+    words = rf"column '{column}' holds values of type '{kind}'"
+    with pytest.raises(SchemaError, match=words):
+        Scorer.open(good_bundle, threads=1).score([row])

@@ -15,6 +15,7 @@ from tabweave.training.checkpoint import (
     checkpoint_values,
     keep_best,
     link_best,
+    load_weights,
     model_weights,
     own_checkpoints,
 )
@@ -262,3 +263,51 @@ def test_without_a_best_there_is_nothing_to_keep(tmp_path):
     (tmp_path / "best.ckpt").symlink_to("gone.ckpt")
     keep_best(tmp_path)
     assert os.readlink(tmp_path / "best.ckpt") == "gone.ckpt"
+
+
+ODD = [None, 1, "text", [torch.ones(1)], {"model.a": 1}, {1: torch.ones(1)}]
+
+
+@pytest.mark.parametrize("weights", ODD, ids=str)
+def test_odd_weights_are_an_error_of_the_checkpoint(tmp_path, files, weights):
+    files.save_checkpoint({"state_dict": weights}, tmp_path / "a.ckpt")
+    with pytest.raises(ArtifactError, match=r"a\.ckpt is not a checkpoint of a model"):
+        model_weights(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("value", [1, [STATE], torch.ones(2), "text"], ids=str)
+def test_a_checkpoint_that_is_no_table_is_refused(tmp_path, value):
+    torch.save(value, tmp_path / "a.ckpt")
+    for read in (checkpoint_values, model_weights):
+        with pytest.raises(ArtifactError, match=r"a\.ckpt is not a whole checkpoint"):
+            read(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, files, bad, kind):
+    weights = {"model.a": torch.tensor([1.0, bad, 2.0, bad], dtype=kind)}
+    files.save_checkpoint({"state_dict": weights}, tmp_path / "a.ckpt")
+    with pytest.raises(
+        ArtifactError, match=r"a\.ckpt .* 2 of the 4 numbers of model\.a are NaN or"
+    ):
+        model_weights(tmp_path / "a.ckpt")
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path, files):
+    model = torch.nn.Linear(2, 3)
+    good = {f"model.{name}": value + 1 for name, value in model.state_dict().items()}
+    files.save_checkpoint({"state_dict": good}, tmp_path / "a.ckpt")
+    load_weights(model, tmp_path / "a.ckpt")
+    assert torch.equal(model.weight, good["model.weight"])
+    for odd, words in (
+        (
+            {**good, "model.weight": torch.ones(9, 9)},
+            r"weight a tensor of shape \[3, 2\]",
+        ),
+        ({"model.weight": good["model.weight"]}, "hold it as nothing"),
+        ({**good, "model.more": torch.ones(1)}, "makes more nothing"),
+    ):
+        files.save_checkpoint({"state_dict": odd}, tmp_path / "a.ckpt")
+        with pytest.raises(ArtifactError, match=f"of another model: .*{words}"):
+            load_weights(model, tmp_path / "a.ckpt")

@@ -1,7 +1,9 @@
 """Checkpoints in parts: the weights are read, and nothing else is run."""
 
+import io
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -65,4 +67,35 @@ def test_what_is_not_whole_is_refused(folder, damage):
     else:
         (folder / INDEX).write_bytes((folder / INDEX).read_bytes()[:50])
     with pytest.raises(ArtifactError, match="not a whole checkpoint"):
+        joined_weights(folder)
+
+
+def test_an_index_that_asks_for_more_than_there_is_is_refused(folder):
+    index = pickle.loads((folder / INDEX).read_bytes())
+    entry = index.state_dict_metadata["state_dict.b"]
+    entry.size = torch.Size([10**12])
+    (folder / INDEX).write_bytes(pickle.dumps(index))
+    with pytest.raises(ArtifactError, match="names 4,000,000,000,024 bytes of weights"):
+        joined_weights(folder)
+
+
+def test_parts_that_inflate_are_refused(folder):
+    index = pickle.loads((folder / INDEX).read_bytes())
+    (part,) = folder.glob("*.distcp")
+    places = {key.fqn: place for key, place in index.storage_data.items()}
+    place = places["state_dict.b"]
+    data = part.read_bytes()
+    bomb = io.BytesIO()
+    with (
+        zipfile.ZipFile(
+            io.BytesIO(data[place.offset : place.offset + place.length])
+        ) as old,
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for one in old.infolist():
+            new.writestr(one.filename, old.read(one))
+    place.offset, place.length = len(data), len(bomb.getvalue())
+    part.write_bytes(data + bomb.getvalue())
+    (folder / INDEX).write_bytes(pickle.dumps(index))
+    with pytest.raises(ArtifactError, match="compressed parts"):
         joined_weights(folder)

@@ -54,12 +54,18 @@ def test_the_sampler_begins_at_the_next_batch(start):
 
 
 IDENTICAL = {"training.lr": 0.1, "classes": ["a", "b"]}
+WHOLE = {
+    IDENTITY: IDENTICAL,
+    "state_dict": {"model.a": torch.ones(2)},
+    **{"optimizer_states": [], "lr_schedulers": [], "callbacks": {}, "loops": {}},
+    **{"epoch": 0, "global_step": 3},
+}
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Checkpoints of a training."""
-    torch.save({IDENTITY: IDENTICAL}, tmp_path / "last.ckpt")
+    torch.save(WHOLE, tmp_path / "last.ckpt")
     return tmp_path
 
 
@@ -99,3 +105,30 @@ def test_half_a_checkpoint_is_an_error_whatever_is_asked(folder, required):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ArtifactError, match="is not a whole checkpoint"):
         resumable(folder, IDENTICAL, required=required)
+
+
+@pytest.mark.parametrize("part", sorted(set(WHOLE) - {IDENTITY}))
+@pytest.mark.parametrize("odd", [None, "text", torch.ones(1)])
+def test_a_checkpoint_with_an_odd_part_is_refused_by_name(folder, part, odd):
+    torch.save({**WHOLE, part: odd}, folder / "last.ckpt")
+    said = (
+        rf"last\.ckpt is not a whole checkpoint: its '{part}' is .* Delete it, or set"
+    )
+    with pytest.raises(ArtifactError, match=said):
+        resumable(folder, IDENTICAL, required=False)
+
+
+@pytest.mark.parametrize("odd", [[1], "text", torch.ones(2), 5])
+def test_an_odd_identity_is_of_another_program(folder, odd):
+    torch.save({**WHOLE, IDENTITY: odd}, folder / "last.ckpt")
+    with pytest.raises(ArtifactError, match="written by another program or version"):
+        resumable(folder, IDENTICAL, required=True)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_diverged_training_is_not_gone_on_with(folder, bad):
+    weights = {"model.a": torch.tensor([1.0, bad])}
+    torch.save({**WHOLE, "state_dict": weights}, folder / "last.ckpt")
+    said = r"1 of the 2 numbers of model\.a are NaN or infinite.*training\.resume=never"
+    with pytest.raises(ArtifactError, match=said):
+        resumable(folder, IDENTICAL, required=False)

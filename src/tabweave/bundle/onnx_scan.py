@@ -20,6 +20,9 @@ DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 _REFUSED_OPERATORS = {("com.microsoft", "EPContext")}
 MAX_DEPTH = 24
 MAX_MESSAGES = 5_000_000
+MAX_NODES = 50_000
+"""Operators; a transformer of 48 layers has fewer than 5,000. A runtime that optimises a
+graph takes time that grows faster than their number."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WIDTH = {_FIXED64: 8, _FIXED32: 4}
@@ -154,6 +157,8 @@ class _Scan:
         self.messages += 1
         self.nodes += kind == "Node"
         self.has_graph |= kind == "Graph"
+        if self.nodes > MAX_NODES:
+            raise self.refusal(f"it has more than {MAX_NODES:,} operators")
         if depth > MAX_DEPTH or self.messages > MAX_MESSAGES:
             raise self.refusal("it is nested too deeply or has too many parts")
 

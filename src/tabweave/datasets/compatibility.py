@@ -28,21 +28,18 @@ class PthDataset(FileDataset[dict[str, Any], dict[str, Any]]):
         Raises:
             ArtifactError: The file is missing, damaged, or no such file.
         """
-        import torch
+        from tabweave.training.archive import load_archive
 
         if not self.path.is_file():
             raise ArtifactError(
                 f"{self.path} does not exist. Run: kedro run --pipelines=export"
             )
         try:
-            found: dict[str, Any] = torch.load(
-                self.path, map_location="cpu", weights_only=True
-            )
-        # Its reader raises dozens of kinds of errors, all of which mean the same.
-        except Exception as error:
+            found: dict[str, Any] = load_archive(self.path)
+        except ArtifactError as error:
             raise ArtifactError(
-                f"{self.path} cannot be read as tensors and plain values: {error}. Run: "
-                "kedro run --pipelines=export"
+                f"{self.path} cannot be read as tensors and plain values: "
+                f"{error.__cause__}. Run: kedro run --pipelines=export"
             ) from error
         return found
 

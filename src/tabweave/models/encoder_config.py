@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel
 
 from tabweave.errors import ConfigError
 from tabweave.models.config import ScratchConfig
+from tabweave.models.weights import check_repeats, stored_shapes
+from tabweave.text.encoder_files import WEIGHTS
+
+ODD_FILES = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError),
+    *(ZeroDivisionError, SafetensorError),
+)
+"""What transformers raises at files that are not what they should be."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,10 @@ def pretrained_encoder_config(source: str, max_sen_len: int) -> dict[str, Any]:
     """
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, StrictDataclassError) as error:
+        _check_size(config, Path(source).expanduser())
+    except (*ODD_FILES, StrictDataclassError) as error:
         raise ConfigError(
-            f"text.encoder {source!r} cannot be loaded: {str(error).splitlines()[0]} "
+            f"text.encoder {source!r} cannot be loaded: {first_line(error)} "
             "Give a folder with config.json, model.safetensors and tokenizer.json, a hub "
             "id, or 'scratch'."
         ) from error
@@ -115,6 +127,32 @@ def pretrained_encoder_config(source: str, max_sen_len: int) -> dict[str, Any]:
             f"{longest} tokens. Lower text.max_sen_len and re-run the text stage."
         )
     return _plain(config)
+
+
+def _check_size(config: Any, folder: Path) -> None:
+    """An encoder has no more numbers than its files have bytes, and is built for them.
+
+    Raises:
+        ValueError: It has more.
+        SafetensorError: A file of weights is damaged.
+    """
+    files = sorted(folder.glob(WEIGHTS)) if folder.is_dir() else []
+    if not files or config.model_type not in KINDS:
+        return  # to say what is wrong there is for others
+    check_repeats(config.to_dict(), len(stored_shapes(files)))
+    size = sum(file.stat().st_size for file in files)
+    with torch.device("meta"):  # shapes without memory
+        numbers = sum(p.numel() for p in AutoModel.from_config(config).parameters())
+    if numbers > size:
+        raise ValueError(
+            f"its config.json describes {numbers:,} weights, but the files of weights "
+            f"have {size:,} bytes."
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def first_position(config: Any) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,13 @@ from tabweave.models.encoder_config import (
     scratch_encoder_config,
 )
 from tabweave.models.tabular_encoder import NUMERIC
+from tabweave.models.weights import (
+    check_finite,
+    check_repeats,
+    check_shapes,
+    shapes_of,
+    stored_shapes,
+)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -178,8 +186,11 @@ def load_model(folder: Path) -> Classifier:
     """
     folder = Path(folder)
     try:
-        model = Classifier(ModelSpec(**read_json(folder / CONFIG)))
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        spec = _checked_spec(folder)
+        weights = load_file(folder / WEIGHTS)
+        check_finite(weights)
+        model = Classifier(spec)
+        model.load_state_dict(weights)
     except (
         # What torch, transformers and pydantic raise at a description that is not ours.
         ValueError,
@@ -198,3 +209,14 @@ def load_model(folder: Path) -> Classifier:
             "--pipelines=train"
         ) from error
     return model.eval()
+
+
+def _checked_spec(folder: Path) -> ModelSpec:
+    """The description of a model that takes no more memory than its weights do."""
+    description = read_json(folder / CONFIG)
+    stored = stored_shapes([folder / WEIGHTS])
+    check_repeats(description, len(stored))
+    spec = ModelSpec(**description)
+    with torch.device("meta"):  # shapes without memory
+        check_shapes(shapes_of(Classifier(spec)), stored)
+    return spec

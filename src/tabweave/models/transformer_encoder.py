@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
@@ -18,10 +17,17 @@ from tabweave.batches import PackedText
 from tabweave.errors import ConfigError
 from tabweave.models.attention import PACKED
 from tabweave.models.dropout import with_fast_dropout
-from tabweave.models.encoder_config import ATTENTION_DROPOUT, KINDS, first_position
+from tabweave.models.encoder_config import (
+    ATTENTION_DROPOUT,
+    KINDS,
+    ODD_FILES,
+    first_line,
+    first_position,
+)
 from tabweave.models.lanes import halves, pays, run_in_lanes
 from tabweave.models.linear import with_fast_linear
 from tabweave.models.text_encoder import Layout, TextEncoder
+from tabweave.models.weights import check_finite
 
 PADDED, EAGER = "sdpa", "eager"
 POOLER = "pooler.dense."
@@ -67,10 +73,11 @@ def pretrained_model(source: str | Path, *, pooler: bool = False) -> PreTrainedM
                 **quiet,
                 **_options(config, pooler=pooler),
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        check_finite(model.state_dict())
+    except ODD_FILES as error:
         raise ConfigError(
             f"The weights of text.encoder {str(source)!r} cannot be loaded: "
-            f"{str(error).splitlines()[0]}"
+            f"{first_line(error)}"
         ) from error
     lacking = sorted(k for k in info["missing_keys"] if not k.startswith(POOLER))
     if lacking:

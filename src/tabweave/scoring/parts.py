@@ -81,7 +81,9 @@ class Parts:
         try:
             table = pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
             facts = json.loads((table.schema.metadata or {})[KEY])
-        except (OSError, pa.ArrowInvalid, ValueError, KeyError) as error:
+        except (
+            *(OSError, pa.ArrowInvalid, ValueError, KeyError, RecursionError),
+        ) as error:
             raise self._damaged(path) from error
         if facts != self._facts(first_row, rows) or table.num_rows != rows:
             raise self._damaged(path)

@@ -16,6 +16,11 @@ from tabweave.bundle import Bundle
 from tabweave.bundle.contents import INT8_PIPELINE, PIPELINE
 from tabweave.errors import ArtifactError, shorten
 from tabweave.scoring.contract import PROBABILITIES, Contract, read_contract
+from tabweave.scoring.limits import (
+    ended_in_time,
+    limit_that_was_met,
+    share_bounded_memory,
+)
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
@@ -61,7 +66,6 @@ class PipelineRuntime:
         self, bundle: Bundle, threads: int | None = None, *, int8: bool = False
     ) -> None:
         self._name = f"{bundle.folder}/{INT8_PIPELINE if int8 else PIPELINE}"
-        self._options = _without_other_outputs()
         self._session = _session(_content(bundle, int8), threads, self._name)
         self.contract: Contract = read_contract(
             self._session, bundle.schema, self._name
@@ -95,14 +99,16 @@ class PipelineRuntime:
 
     def _run(self, feed: dict[str, npt.NDArray[Any]]) -> Probabilities:
         rows = len(next(iter(feed.values())))
+        options = _without_other_outputs()
         try:
-            (found,) = self._session.run([PROBABILITIES], feed, self._options)
+            with ended_in_time(options):
+                (found,) = self._session.run([PROBABILITIES], feed, options)
         except Exception as error:
             # The runtime has no error class of its own that all its errors share.
+            why = limit_that_was_met(options, error) or shorten(str(error), 300)
             raise ArtifactError(
-                f"{self._name} failed on a batch of {rows} rows: "
-                f"{shorten(str(error), 300)}. Run the export stage again: kedro run "
-                "--pipelines=export"
+                f"{self._name} failed on a batch of {rows} rows: {why}. Run the export "
+                "stage again: kedro run --pipelines=export"
             ) from error
         if np.shape(found) != (rows, len(self.contract.classes)):
             raise ArtifactError(
@@ -195,9 +201,20 @@ def _session(content: bytes, threads: int | None, name: str) -> Any:
     options.log_severity_level = 3  # errors; they are raised as well
     # A thread that waits by spinning keeps others off a shared core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    share_bounded_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights are bounded by the size of the file; the limit is for what they become.
+    options.add_session_config_entry(
+        "session.use_device_allocator_for_initializers", "1"
+    )
     try:
         return onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
+            content,
+            options,
+            providers=["CPUExecutionProvider"],
+            # It computes while the file is loaded, where neither limit holds. Our graphs
+            # have no constants left that it could compute.
+            disabled_optimizers=["ConstantFolding"],
         )
     except Exception as error:
         # As above: anything that it says means that the file cannot be used.

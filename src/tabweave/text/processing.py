@@ -71,7 +71,7 @@ class TokenInfo:
             )
         try:
             return cls(**json.loads(found))
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ArtifactError(
                 f"What the token table says about text field {name!r} is of another "
                 f"version ({error}). Re-run the text stage."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from tabweave.errors import ConfigError, shorten
 from tabweave.text.ragged import joined
+from tabweave.text.tokenizer_limits import MAX_BYTES, read_specification
 from tabweave.text.words import WordMemo, find_words
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -52,12 +52,12 @@ class FieldTokenizer:
         """Reads a tokenizer.json.
 
         Raises:
-            ConfigError: It is no tokenizer, does not put exactly one token before and
-                one behind a text, or has no padding token.
+            ConfigError: It is no tokenizer, asks for work without measure, does not put
+                exactly one token before and one behind a text, or has no padding token.
         """
         # Of its own: settings of a tokenizers.Tokenizer change for all who share it.
+        spec = read_specification(tokenizer_json)
         self._tokenizer = _parse(tokenizer_json)
-        spec = json.loads(tokenizer_json)
         padding = spec.get("padding") or {}
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -240,7 +240,7 @@ def _looks_like_path(encoder: str) -> bool:
 def _from_folder(folder: Path) -> str:
     path = folder / TOKENIZER_FILE
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return _read_bounded(path)
     slow = [name for name in SLOW_ONLY_FILES if (folder / name).is_file()]
     if slow:
         raise ConfigError(
@@ -255,6 +255,19 @@ def _from_folder(folder: Path) -> str:
     )
 
 
+def _read_bounded(path: Path) -> str:
+    """The text of a tokenizer.json; one byte more than is allowed is refused later."""
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8, or has more than {MAX_BYTES:,} bytes: {error.reason} "
+            f"at byte {error.start:,}. Use another encoder."
+        ) from error
+
+
 def _from_hub(encoder: str) -> str:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
@@ -264,9 +277,7 @@ def _from_hub(encoder: str) -> str:
     )
 
     try:
-        return Path(hf_hub_download(encoder, TOKENIZER_FILE)).read_text(
-            encoding="utf-8"
-        )
+        return _read_bounded(Path(hf_hub_download(encoder, TOKENIZER_FILE)))
     except (OSError, EntryNotFoundError, HFValidationError) as error:
         if isinstance(error, HFValidationError):
             fault = "is neither a folder nor a hub id"

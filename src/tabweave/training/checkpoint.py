@@ -12,9 +12,12 @@ from typing import Any, BinaryIO
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from tabweave.artifacts import replacing_any, write_bytes
-from tabweave.errors import ArtifactError, TrainingError
+from tabweave.errors import ArtifactError, TrainingError, shorten
+from tabweave.models.weights import check_finite, check_shapes, shapes_of
+from tabweave.training.archive import load_archive
 from tabweave.training.parts import WEIGHTS, joined_weights
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -147,11 +150,11 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: The file is not a whole checkpoint.
     """
-    file = path / META if path.is_dir() else path
-    try:
-        found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ArtifactError(f"{path} is not a whole checkpoint: {error}") from error
+    found = load_archive(path / META if path.is_dir() else path, path)
+    if not isinstance(found, dict):
+        raise ArtifactError(
+            f"{path} is not a whole checkpoint: it holds {shorten(found)}."
+        )
     return found
 
 
@@ -159,13 +162,55 @@ def model_weights(path: Path) -> dict[str, torch.Tensor]:
     """The weights of the plain model inside a checkpoint.
 
     Raises:
-        ArtifactError: The file is not a checkpoint of a tabweave model.
+        ArtifactError: The file is not a checkpoint of a tabweave model, or a weight is
+            NaN or infinite.
     """
     found = joined_weights(path) if path.is_dir() else checkpoint_values(path)
-    if WEIGHTS not in found:
-        raise ArtifactError(f"{path} is not a checkpoint of a model.")
+    weights = named_tensors(found.get(WEIGHTS), path)
     return {
         name.removeprefix(MODEL_PREFIX): value
-        for name, value in found[WEIGHTS].items()
+        for name, value in weights.items()
         if name.startswith(MODEL_PREFIX)
     }
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Gives a model the weights of a checkpoint.
+
+    Raises:
+        ArtifactError: As `model_weights`, or they are those of another model.
+    """
+    weights = model_weights(path)
+    try:
+        check_shapes(shapes_of(model), {n: tuple(w.shape) for n, w in weights.items()})
+        model.load_state_dict(weights)
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{path} is a checkpoint of another model: {error}. Train again with "
+            "training.resume=never."
+        ) from error
+
+
+def named_tensors(weights: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint, if they are tensors by name and finite.
+
+    Raises:
+        ArtifactError: They are not.
+    """
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor)
+        for name, value in weights.items()
+    ):
+        raise ArtifactError(
+            f"{path} is not a checkpoint of a model: its {WEIGHTS} are "
+            f"{shorten(weights)}, not tensors by name."
+        )
+    try:
+        check_finite(weights)
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} holds no usable weights: {error}. The training has diverged, or the "
+            "file is damaged. Train again with a lower training.lr and "
+            "training.resume=never."
+        ) from error
+    return weights

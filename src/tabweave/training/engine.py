@@ -13,7 +13,7 @@ from tabweave.models.registry import build_model
 from tabweave.models.row_vectors import frozen_rows
 from tabweave.processes import die_with_parent
 from tabweave.text.encoder_files import encoder_digest
-from tabweave.training.checkpoint import model_weights
+from tabweave.training.checkpoint import load_weights
 from tabweave.training.config import TrainingConfig
 from tabweave.training.device import chosen_precision
 from tabweave.training.fitting import fit, fit_in_rank
@@ -60,7 +60,7 @@ def train_model(plan: TrainingPlan) -> TrainedModel:
         _prepare_vectors(plan)
         outcome = launch((fit_in_rank, (plan,)), ranks, plan.rank_logs)
         model = build_model(plan.spec, plan.encoders)
-    model.set_layout("packed").load_state_dict(model_weights(outcome.checkpoint))
+    load_weights(model.set_layout("packed"), outcome.checkpoint)
     return TrainedModel(model.eval(), outcome.history)
 
 

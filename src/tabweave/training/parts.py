@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +22,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from tabweave.errors import ArtifactError
+from tabweave.training.archive import check_archive
 
 WEIGHTS, INDEX = "state_dict", ".metadata"
 NAMES = {
@@ -51,11 +55,16 @@ def joined_weights(folder: Path) -> dict[str, dict[str, Tensor]]:
     try:
         reader = _Reader(folder)
         entries = reader.read_metadata().state_dict_metadata
-        flat = {
-            name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        wanted = {
+            name: entry
             for name, entry in entries.items()
             if name.startswith(f"{WEIGHTS}.")
             and isinstance(entry, TensorStorageMetadata)
+        }
+        _check_size(folder, wanted.values())
+        flat = {
+            name: torch.empty(entry.size, dtype=entry.properties.dtype)
+            for name, entry in wanted.items()
         }
         with warnings.catch_warnings():
             # One process is what is wanted here.
@@ -65,17 +74,43 @@ def joined_weights(folder: Path) -> dict[str, dict[str, Tensor]]:
         OSError,
         EOFError,
         ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
         RuntimeError,
         pickle.PickleError,
+        zipfile.BadZipFile,
         CheckpointException,
     ) as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ArtifactError(f"{folder} is not a whole checkpoint: {reason}") from error
     return {WEIGHTS: {n.removeprefix(f"{WEIGHTS}."): v for n, v in flat.items()}}
 
 
+def _check_size(folder: Path, entries: Iterable[TensorStorageMetadata]) -> None:
+    """The index asks for no more memory than its parts have bytes."""
+    asked = sum(
+        entry.size.numel() * entry.properties.dtype.itemsize for entry in entries
+    )
+    there = sum(part.stat().st_size for part in folder.glob("*.distcp"))
+    if asked > there:
+        raise ValueError(
+            f"its index names {asked:,} bytes of weights, but its parts have {there:,}"
+        )
+
+
 class _Reader(FileSystemReader):
-    """Torch's own reader, but for the index."""
+    """Torch's own reader, but for the index and for what a part would unfold to."""
+
+    def _slice_file(self, file: Any, sinfo: Any) -> IO[bytes]:
+        if getattr(sinfo, "transform_descriptors", None):
+            raise ValueError("a part is compressed, which training does not do")
+        found = super()._slice_file(file, sinfo)
+        content = io.BytesIO(found.read())
+        check_archive(content)
+        content.seek(0)
+        return content
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with (Path(self.path) / INDEX).open("rb") as file:

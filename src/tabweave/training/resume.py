@@ -19,12 +19,29 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from tabweave.artifacts import differences
-from tabweave.errors import ArtifactError
+from tabweave.errors import ArtifactError, shorten
 from tabweave.sampling import RankBatches
-from tabweave.training.checkpoint import IDENTITY, LAST, checkpoint_values
+from tabweave.training.checkpoint import (
+    IDENTITY,
+    LAST,
+    checkpoint_values,
+    named_tensors,
+)
 from tabweave.training.distributed import gathered, rank_and_world
+from tabweave.training.parts import WEIGHTS
 
 logger = logging.getLogger(__name__)
+
+SPLIT_PARTS = {WEIGHTS: dict, "optimizer_states": list}
+PARTS = {
+    **SPLIT_PARTS,
+    "lr_schedulers": list,
+    "callbacks": dict,
+    "loops": dict,
+    "epoch": int,
+    "global_step": int,
+}
+"""What Lightning goes on from; a checkpoint in parts has the first two beside it."""
 
 
 def random_state() -> dict[str, Any]:
@@ -142,8 +159,9 @@ def resumable(
                 "or never to start from the beginning."
             )
         return None
-    found = checkpoint_values(path).get(IDENTITY)
-    if found is None:
+    values = checkpoint_values(path)
+    found = values.get(IDENTITY)
+    if not isinstance(found, dict):
         other = ["it was written by another program or version"]
     else:
         other = [
@@ -152,6 +170,7 @@ def resumable(
             for line in differences(found.get(name), identity.get(name), name)
         ]
     if not other:
+        _check_whole(path, values)
         return path
     message = f"{path} is of another training: {'; '.join(other[:5])}."
     if required:
@@ -161,3 +180,21 @@ def resumable(
         )
     logger.warning("%s Training starts from the beginning.", message)
     return None
+
+
+def _check_whole(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint with which Lightning could not go on, or only to NaN.
+
+    Raises:
+        ArtifactError: A part is missing or of a wrong kind, or a weight is not finite.
+    """
+    for name, kind in PARTS.items():
+        if path.is_dir() and name in SPLIT_PARTS:
+            continue
+        if not isinstance(values.get(name), kind):
+            raise ArtifactError(
+                f"{path} is not a whole checkpoint: its {name!r} is "
+                f"{shorten(values.get(name))}. Delete it, or set training.resume=never."
+            )
+    if WEIGHTS in values:
+        named_tensors(values[WEIGHTS], path)
