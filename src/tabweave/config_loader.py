@@ -136,9 +136,9 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                 elif _is_relative_folder(source):
                     # A record must never hold a name that means another folder elsewhere.
                     raise ConfigError(
-                        f"text.encoder {source!r} is a relative folder, but {folder} is "
-                        "not there: it counts from the project, not from the current "
-                        "folder. Give the whole path of a folder that holds "
+                        f"text.encoder {shorten(source)} is a relative folder, but "
+                        f"{folder} is not there: it counts from the project, not from "
+                        "the current folder. Give the whole path of a folder that holds "
                         "tokenizer.json, a hub id such as owner/model, or scratch."
                     )
 
@@ -151,9 +151,13 @@ def _is_relative_folder(source: str) -> bool:
 
 
 def _checked_layers(named: Any) -> dict[str, str]:
-    if not isinstance(named, dict) or not set(named) <= set(LAYERS):
+    if (
+        not isinstance(named, dict)
+        or not set(named) <= set(LAYERS)
+        or not all(isinstance(folder, str) and folder for folder in named.values())
+    ):
         raise ConfigError(
-            f"layers must hold a folder for some of {list(LAYERS)}, but is {named!r}. "
-            "For example: --params=layers.06_models=<folder>"
+            f"layers must hold a folder for some of {list(LAYERS)}, but is "
+            f"{shorten(named)}. For example: --params=layers.06_models=<folder>"
         )
-    return {name: str(folder) for name, folder in named.items()}
+    return dict(named)

@@ -102,7 +102,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def shorten(value: object, limit: int = 80) -> str:
     """The repr of a value, cut: cell contents never fill a screen or a log."""
-    text = repr(value)
+    return cut(repr(value), limit)
+
+
+def readable(text: str, limit: int = 80) -> str:
+    r"""The text, cut; as its repr where it holds what cannot be printed.
+
+    Example:
+        >>> print(readable("a name"), readable("a\nb"))
+        a name 'a\nb'
+    """
+    return cut(text, limit) if text.isprintable() else shorten(text, limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or as much of it as has so many characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from tabweave.schema import Parameters
+from tabweave.schema import Parameters, PathText
 
 
 class ScoreConfig(Parameters):
@@ -14,13 +14,13 @@ class ScoreConfig(Parameters):
 
     OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"overwrite"})
 
-    bundle: str | None = Field(default=None, min_length=1)
+    bundle: PathText | None = None
     """Folder of the bundle; None is the one that the export stage has written."""
-    input: str | None = Field(default=None, min_length=1)
+    input: PathText | None = None
     """The rows to score, .csv, .tsv or .parquet; relative to the project root."""
-    output: str | None = Field(default=None, min_length=1)
+    output: PathText | None = None
     """File for the rows with predictions, in the format of the input."""
-    rejects: str | None = Field(default=None, min_length=1)
+    rejects: PathText | None = None
     """File for rows that cannot be scored; None refuses an input with such a row."""
     overwrite: bool = False
     """Whether output, rejects and parts of another scoring may be replaced."""
