@@ -3,95 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.startup import bootstrap_project
-from kedro.io.core import DatasetError
 from kedro.utils import find_kedro_project
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from tabweave.errors import own_error
+from tabweave.command_options import READERS, check_runner, read_endpoint, read_params
+from tabweave.kedro_errors import KedroCommand
 from tabweave.score_command import score
-
-EXTRAS = {
-    "train": (
-        "torch",
-        "lightning",
-        "transformers",
-        "torchmetrics",
-        "safetensors",
-        "onnx",
-    ),
-    "viz": ("kedro_viz",),
-    "lora": ("peft",),
-}
+from tabweave.training.config import MOST_MACHINES, MOST_PROCESSES
 
 
 @click.group(name="tabweave")
 def cli() -> None:
     """Train, judge and ship classifiers on rows that hold text and a table together."""
-
-
-def _one_screen(error: Exception) -> str | None:
-    """The message for an error that a user can mend; None for one that is ours."""
-    ours = own_error(error)
-    if ours is not None:
-        return str(ours)
-    if isinstance(error, OmegaConfBaseException | YAMLError):
-        return f"The configuration cannot be read: {error}"
-    if isinstance(error, ModuleNotFoundError):
-        return _missing_extra(error)
-    if isinstance(error, DatasetError):
-        return str(error)
-    if isinstance(error, ValueError):
-        return _unknown_name(str(error))
-    return None
-
-
-def _unknown_name(message: str) -> str | None:
-    """What may be named, when Kedro says that a pipeline, node or dataset is not there."""
-    from kedro.framework.project import pipelines
-
-    if message.startswith("Failed to find the pipeline"):
-        known = ", ".join(name for name in pipelines if name != "__default__")
-        return f"{message}\nPipelines: {known}; without --pipelines all stages run."
-    if message.startswith("Pipeline does not contain nodes named"):
-        names = sorted(node.name for node in pipelines["__default__"].nodes)
-        return f"{message}\nNodes: {', '.join(names)}."
-    return message if message.startswith("Pipeline does not contain") else None
-
-
-def _missing_extra(error: ModuleNotFoundError) -> str | None:
-    for extra, modules in EXTRAS.items():
-        if (error.name or "").split(".")[0] in modules:
-            return (
-                f"{error.name} is not installed. This stage needs the extra "
-                f"'{extra}': pip install 'tabweave[{extra}]'"
-            )
-    return None
-
-
-@contextmanager
-def one_screen_errors() -> Iterator[None]:
-    """Turns an error that a user can mend into one screen and exit code 1.
-
-    Any other error keeps its traceback: it is ours to mend.
-    """
-    try:
-        yield
-    except click.ClickException:
-        raise
-    except Exception as error:
-        message = _one_screen(error)
-        if message is None:
-            raise
-        raise click.ClickException(message) from error
 
 
 def _log_as_the_project() -> None:
@@ -105,24 +34,39 @@ def _log_as_the_project() -> None:
         configure_logging(Path(root) / "conf")
 
 
+def _with_own_callback(param: click.Parameter) -> click.Parameter:
+    """An option of `kedro run`, read by our own reader where there is one."""
+    reader = READERS.get(param.name or "")
+    if reader is None:
+        return param
+    ours = copy(param)
+    ours.callback = reader
+    return ours
+
+
 def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
-    with one_screen_errors():
-        _log_as_the_project()
-        result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
+    check_runner(options["runner"], options["runner_params"])
+    _log_as_the_project()
+    result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
     return result
 
 
 cli.add_command(
-    click.Command("run", params=kedro_run.params, callback=_run, help=kedro_run.help)
+    KedroCommand(
+        "run",
+        params=[_with_own_callback(param) for param in kedro_run.params],
+        callback=_run,
+        help=kedro_run.help,
+    )
 )
 
 cli.add_command(score)
 
 
-@cli.command()
+@cli.command(cls=KedroCommand)
 @click.option("--data", "data_dir", required=True, help="Folder of your files.")
 @click.option("--label", required=True, help="Column to predict.")
 @click.option("--text", required=True, multiple=True, help="Text column; repeatable.")
@@ -141,28 +85,23 @@ def init(
     root = project_root()
     folder = Path(data_dir)
     name = name or folder.resolve().name
-    with one_screen_errors():
-        roles = infer_roles(folder, label=label, text=text, id_column=id_column)
-        # The project root is where relative folders count from.
-        given = data_dir if (root / data_dir).is_dir() else str(folder.resolve())
-        written = write_environment(root / "conf", name, given, roles)
+    roles = infer_roles(folder, label=label, text=text, id_column=id_column)
+    # The project root is where relative folders count from.
+    given = data_dir if (root / data_dir).is_dir() else str(folder.resolve())
+    written = write_environment(root / "conf", name, given, roles)
     for path in written:
         click.echo(f"wrote {path.relative_to(root)}")
     click.echo(f"Read it, then run: kedro run --env={name}")
 
 
-# `--params` is read as `kedro run` reads it.
-_kedro_params = next(p.callback for p in kedro_run.params if p.name == "params")
-
-
-@cli.command()
+@cli.command(cls=KedroCommand)
 @click.option("--hyperparameters", required=True, help="File hyperparameters.json.")
 @click.option("--data", required=True, help="Folder of train, val and test.")
 @click.option("--model-dir", required=True, help="Folder for the model.")
 @click.option("--output-dir", required=True, help="Folder for predictions and reports.")
 @click.option("--checkpoint-dir", required=True, help="Folder for checkpoints.")
 @click.option("--artifacts", help="Folder of impute_dict and risk_table_map to take.")
-@click.option("--params", callback=_kedro_params, help="Win over the hyperparameters.")
+@click.option("--params", callback=read_params, help="Win over the hyperparameters.")
 def train(
     hyperparameters: str,
     data: str,
@@ -183,18 +122,47 @@ def train(
         "evaluation_output": output_dir,
         "checkpoints": checkpoint_dir,
     }
-    with one_screen_errors():
-        container.train(inputs, outputs, os.environ, params)
+    container.train(inputs, outputs, os.environ, params)
 
 
-@cli.command()
-@click.option("--rendezvous", required=True, help="HOST:PORT of the machine that runs.")
-@click.option("--node", default=1, show_default=True, help="Number of this machine.")
-@click.option("--num-nodes", default=2, show_default=True, help="Machines in all.")
-@click.option("--devices", type=int, help="Processes here; by default one per GPU.")
-@click.option("--threads", type=int, help="Compute threads of each process.")
+@cli.command(cls=KedroCommand)
 @click.option(
-    "--timeout", "timeout_s", default=300, show_default=True, help="Seconds to wait."
+    "--rendezvous",
+    required=True,
+    callback=read_endpoint,
+    help="HOST:PORT of the machine that runs.",
+)
+@click.option(
+    "--node",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of this machine.",
+)
+@click.option(
+    "--num-nodes",
+    type=click.IntRange(2, MOST_MACHINES),
+    default=2,
+    show_default=True,
+    help="Machines in all.",
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help="Processes here; by default one per GPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help="Compute threads of each process.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.IntRange(1, 10**6),
+    default=300,
+    show_default=True,
+    help="Seconds to wait.",
 )
 @click.option("--logs", default="rank_logs", show_default=True, help="Folder of logs.")
 def join(
@@ -211,6 +179,11 @@ def join(
     The other machine has training.num_nodes and training.rendezvous set alike. Both see
     the project's files under the same paths.
     """
+    if node >= num_nodes:
+        raise click.UsageError(
+            f"--node is {node}, but of {num_nodes} machines the last one has the number "
+            f"{num_nodes - 1}; the one that runs has 0. See --num-nodes."
+        )
     from tabweave.training.launch import Ranks, launch, local_devices
 
     ranks = Ranks(
@@ -221,8 +194,7 @@ def join(
         timeout_s=timeout_s,
         threads=threads,
     )
-    with one_screen_errors():
-        launch(None, ranks, Path(logs).resolve())
+    launch(None, ranks, Path(logs).resolve())
 
 
 def project_root() -> Path:

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
 from tabweave.parameters import check_parameters
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
+from tabweave.yaml_text import check_conf_folders
 
 SHARED_ENVIRONMENTS = (None, "", "base", "local")
 SCRATCH = "scratch"
@@ -76,6 +77,9 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         self._project = Path(conf_source).resolve().parent
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment(Path(conf_source))
+        check_conf_folders(
+            Path(conf_source) / name for name in ("base", env or "local")
+        )
         self._layers = _checked_layers((runtime_params or {}).get("layers", {}))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -83,6 +87,9 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         # Resolvers are global: another loader of this process may have set its own.
         OmegaConf.register_new_resolver("layer", self._layer, replace=True)
         OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
+        if key != "parameters" and key in self.config_patterns:
+            # Its own errors would lose their words inside an interpolation.
+            self["parameters"]
         config = super().__getitem__(key)
         if key == "parameters":
             _apply_switches(config)

@@ -38,6 +38,7 @@ from tabweave.hyperparameters import (
     read_hyperparameters,
     to_parameters,
 )
+from tabweave.overrides import parse_overrides
 from tabweave.parameters import check_parameters
 from tabweave.schema import SPLITS
 from tabweave.tables import RawTable, find_first_data_file, find_split_file
@@ -323,9 +324,11 @@ def command(arguments: list[str] | None = None) -> None:
         help="training.max_epochs=1,..., over hyperparameters.json",
     )
     job_args = parser.parse_args(arguments)
-    pairs = [pair for pair in job_args.params.split(",") if pair]
     choose_logging()
-    job_args.params = OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+    try:
+        job_args.params = parse_overrides(job_args.params)
+    except ConfigError as error:
+        parser.error(str(error))
     main(INPUTS, OUTPUTS, os.environ, job_args)
 
 

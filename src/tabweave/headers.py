@@ -34,7 +34,7 @@ def check_header(table: RawTable, wanted: Sequence[str], problems: Problems) -> 
 def check_room_for(
     added: Sequence[str],
     tables: Iterable[RawTable],
-    then: str = "then run from load on: kedro run",
+    then: str = "then run from load on.",
 ) -> None:
     """Refuses files that cannot get further columns of these names.
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tabweave.errors import shorten
+from tabweave.one_screen import Command
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
@@ -38,7 +41,6 @@ def score(
     """
     from pydantic import ValidationError
 
-    from tabweave.errors import TabweaveError
     from tabweave.scoring import ScoreConfig, score_file
 
     try:
@@ -47,10 +49,7 @@ def score(
         )
     except ValidationError as error:
         raise click.UsageError(_refused(error)) from error
-    try:
-        report = score_file(bundle, source, output, config, progress=not quiet)
-    except TabweaveError as error:
-        raise click.ClickException(str(error)) from error
+    report = score_file(bundle, source, output, config, progress=not quiet)
     click.echo(f"{output}: {report.sentence}")
 
 
@@ -58,7 +57,7 @@ def _refused(error: ValidationError) -> str:
     """One line per option whose value is not allowed."""
     return "\n".join(
         f"Invalid value for '--{fault['loc'][0]}': {fault['msg']}, got "
-        f"{fault['input']!r}."
+        f"{shorten(fault['input'])}."
         for fault in error.errors()
     )
 

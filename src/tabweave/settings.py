@@ -1,9 +1,9 @@
 """What Kedro asks of a project; no behaviour lives here."""
 
 from tabweave.config_loader import TabweaveConfigLoader
-from tabweave.hooks import FullDiskHooks, ProvenanceHooks, SummaryHooks
+from tabweave.hooks import AdviceHooks, FullDiskHooks, ProvenanceHooks, SummaryHooks
 
-HOOKS = (ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
+HOOKS = (ProvenanceHooks(), SummaryHooks(), FullDiskHooks(), AdviceHooks())
 CONFIG_LOADER_CLASS = TabweaveConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -31,9 +31,7 @@ class PthDataset(FileDataset[dict[str, Any], dict[str, Any]]):
         import torch
 
         if not self.path.is_file():
-            raise ArtifactError(
-                f"{self.path} does not exist. Run: kedro run --pipelines=export"
-            )
+            raise ArtifactError(f"{self.path} does not exist.", stages=("export",))
         try:
             found: dict[str, Any] = torch.load(
                 self.path, map_location="cpu", weights_only=True
@@ -41,8 +39,8 @@ class PthDataset(FileDataset[dict[str, Any], dict[str, Any]]):
         # Its reader raises dozens of kinds of errors, all of which mean the same.
         except Exception as error:
             raise ArtifactError(
-                f"{self.path} cannot be read as tensors and plain values: {error}. Run: "
-                "kedro run --pipelines=export"
+                f"{self.path} cannot be read as tensors and plain values: {error}.",
+                stages=("export",),
             ) from error
         return found
 
@@ -82,9 +80,7 @@ class PickleDataset(FileDataset[Any, Any]):
             ArtifactError: The file is missing, or holds more than plain values.
         """
         if not self.path.is_file():
-            raise ArtifactError(
-                f"{self.path} does not exist. Run: kedro run --pipelines=export"
-            )
+            raise ArtifactError(f"{self.path} does not exist.", stages=("export",))
         return read_pickle(self.path)
 
     def save(self, data: Any) -> None:

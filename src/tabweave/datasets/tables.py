@@ -52,7 +52,7 @@ class UsersFileDataset(FileDataset[pa.Table, RawTable]):
     PARAMETER: ClassVar[str]
     """The parameter that names it."""
     USE: ClassVar[str]
-    """What it is named for, and the command that does so."""
+    """What it is named for, and the option that does so."""
     HOLDS: ClassVar[str]
     """What a message calls its rows."""
 

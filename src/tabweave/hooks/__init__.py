@@ -4,6 +4,7 @@ Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the h
 what Kedro does and call them.
 """
 
+from tabweave.hooks.advice import AdviceHooks
 from tabweave.hooks.full_disk import FullDiskHooks
 from tabweave.hooks.provenance import ProvenanceHooks
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
@@ -11,6 +12,7 @@ from tabweave.hooks.summary import SummaryHooks
 
 __all__ = [
     "STAGES",
+    "AdviceHooks",
     "FullDiskHooks",
     "ProvenanceHooks",
     "SummaryHooks",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -14,27 +13,11 @@ from kedro.pipeline.node import Node
 from tabweave import __version__
 from tabweave.artifacts import STAGE_FORMATS, Provenance
 from tabweave.errors import ArtifactError, Problems
+from tabweave.hooks.advice import rerun_command
 from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, plain, stage_of
 from tabweave.hooks.staleness import Hashes, StalenessCheck
 
 logger = logging.getLogger(__name__)
-
-
-def _command(stages: list[str], run_params: dict[str, Any]) -> str:
-    """The command that runs stages in the environment and parameters of this run."""
-    env, given = run_params.get("env"), run_params.get("runtime_params")
-    words = ["kedro run", f"--env={env}" if env else ""]
-    words.append(f"--pipelines={','.join(stages)}")
-    words.append(f"--params={','.join(_flat(given))}" if given else "")
-    return " ".join(word for word in words if word)
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}={value}"
 
 
 class ProvenanceHooks:
@@ -69,7 +52,7 @@ class ProvenanceHooks:
             raise ArtifactError(str(problems))
         again = check.to_run | {stage_of(node) for node in pipeline.nodes}
         stages = [stage for stage in STAGES if stage in again]
-        raise ArtifactError(f"{problems}\nRe-run: {_command(stages, run_params)}")
+        raise ArtifactError(f"{problems}\nRe-run: {rerun_command(stages, run_params)}")
 
     @hook_impl
     def before_node_run(

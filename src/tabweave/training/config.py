@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -13,12 +15,15 @@ from pydantic import (
     model_validator,
 )
 
+from tabweave.errors import shorten
 from tabweave.schema import Parameters, contradiction
 
 # Chosen by runs on the demo and on product reviews, not copied from a paper: a small
 # encoder that starts from nothing needs a far higher rate than a pretrained one.
 SCRATCH_RATE, PRETRAINED_RATE = 5e-4, 1e-4
 
+
+LAST_PORT, MOST_PROCESSES, MOST_MACHINES = 65_535, 1024, 65_536
 
 LOWER_IS_BETTER = ("val/loss",)
 """Of what a validation gives, the values that are better when smaller."""
@@ -32,6 +37,22 @@ def lower_is_better(metric: str) -> bool:
         (True, False)
     """
     return metric in LOWER_IS_BETTER
+
+
+def endpoint(text: str) -> str:
+    """The text, where it is HOST:PORT.
+
+    Raises:
+        ValueError: It is not.
+    """
+    host, _, port = text.rpartition(":")
+    fits = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= LAST_PORT
+    if not fits or not re.fullmatch(r"[^\s:/]+", host):
+        raise ValueError(
+            f"{shorten(text)} is not HOST:PORT, such as 10.0.0.5:29500; a port is a number "
+            f"from 1 to {LAST_PORT}"
+        )
+    return text
 
 
 class FsdpConfig(Parameters):
@@ -112,23 +133,23 @@ class TrainingConfig(Parameters):
     """Validation every so much of an epoch (<= 1), or every so many batches (> 1)."""
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     """Arithmetic of training; auto takes bf16-mixed where the hardware has it."""
-    threads: int | None = Field(None, ge=1, le=1024)
+    threads: int | None = Field(None, ge=1, le=MOST_PROCESSES)
     """Compute threads; None takes what torch takes."""
     seed: int = Field(42, ge=0, lt=2**32)
     """Seed of initial weights, data order and dropout."""
     log_every_n_steps: PositiveInt = 10
     """Steps between two points of the training curves."""
-    num_workers: int = Field(0, ge=0, le=1024)
+    num_workers: int = Field(0, ge=0, le=MOST_PROCESSES)
     """Processes that read batches ahead; 0 reads them in the training process."""
     resume: Literal["never", "auto", "required"] = "never"
     """Go on from last.ckpt: if it is of this very training, or fail if it is not."""
     checkpoint_every_n_steps: PositiveInt | None = None
     """Steps between two writings of last.ckpt; None writes it after validations."""
-    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    devices: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | Literal["auto"] = "auto"
     """Processes on each machine; auto takes one per GPU, or one."""
-    num_nodes: int = Field(1, ge=1, le=65_536)
+    num_nodes: int = Field(1, ge=1, le=MOST_MACHINES)
     """Machines; the others run ``tabweave join``."""
-    rendezvous: str | None = Field(None, pattern=r"^[^\s:/]+:\d{1,5}$")
+    rendezvous: Annotated[str, AfterValidator(endpoint)] | None = None
     """HOST:PORT of this machine, where the processes of several machines meet."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """Several processes: ddp, each has the whole model (auto), or fsdp, each a part."""
