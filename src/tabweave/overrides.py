@@ -136,7 +136,10 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
 def _written(value: Any) -> str:
     if isinstance(value, str) and _stays(value):
         return value
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()
+    style = '"' if isinstance(value, str) else None
+    text = yaml.safe_dump(
+        value, default_flow_style=True, default_style=style, width=10**9
+    ).strip()
     return text.removesuffix("...").strip()
 
 
