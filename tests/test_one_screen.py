@@ -15,9 +15,9 @@ def shown(error, kinds=()):
 
 def test_an_error_of_the_system_names_the_path(tmp_path):
     for action in (
-        lambda: (tmp_path / "x").read_text(),
-        lambda: tmp_path.read_text(),
-        lambda: (tmp_path / ("n" * 5000)).read_text(),
+        (tmp_path / "x").read_text,
+        tmp_path.read_text,
+        (tmp_path / ("n" * 5000)).read_text,
     ):
         try:
             action()

@@ -60,7 +60,7 @@ def test_an_entry_is_a_key_and_a_value_of_yaml(text, values):
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_form(text, fault):
-    with pytest.raises(ConfigError, match="Write group.key=value") as caught:
+    with pytest.raises(ConfigError, match=r"Write group\.key=value") as caught:
         parse_overrides(text)
     assert fault in str(caught.value)
     assert len(str(caught.value)) < 1000

@@ -58,6 +58,8 @@ def read_config_file(
 
 
 def _options_in(path: Path, section: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"--config {path} is no file.")
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

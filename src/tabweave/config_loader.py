@@ -20,8 +20,10 @@ from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
+from tabweave.models.config import ModelConfig
 from tabweave.parameters import check_parameters
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
+from tabweave.text.encoder_files import encoder_fault
 from tabweave.yaml_text import check_conf_folders
 
 SHARED_ENVIRONMENTS = (None, "", "base", "local")
@@ -95,6 +97,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
             _apply_switches(config)
             check_parameters(config)
             self._resolve_encoders(config.get("text") or {})
+            _check_encoders(config.get("text") or {}, config.get("model") or {})
         return config
 
     def _layer(self, name: str) -> str:
@@ -148,6 +151,24 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                         "the current folder. Give the whole path of a folder that holds "
                         "tokenizer.json, a hub id such as owner/model, or scratch."
                     )
+
+
+def _check_encoders(text: dict[str, Any], model: dict[str, Any]) -> None:
+    """Encoder folders have weights where the architecture trains them.
+
+    Raises:
+        ConfigError: Lists what is wrong with which folder, before the text stage runs.
+    """
+    if ModelConfig(**model).architecture.text != "bert":
+        return
+    holders = [text, *(f for f in text.get("fields") or () if isinstance(f, dict))]
+    problems = Problems("The pretrained encoders cannot be used")
+    for source in dict.fromkeys(holder.get("encoder") for holder in holders):
+        folder = Path(source).expanduser() if source not in (None, SCRATCH) else None
+        fault = encoder_fault(folder) if folder and folder.is_dir() else ""
+        if fault:
+            problems.add(f"text.encoder {source!r}: {fault}.")
+    problems.raise_as(ConfigError)
 
 
 def _is_relative_folder(source: str) -> bool:

@@ -37,6 +37,8 @@ def check_conf_folders(folders: Iterable[Path]) -> None:
 
 
 def _file_fault(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        return "it is no file."
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tabweave.artifacts import write_bytes
-from tabweave.errors import ArtifactError, TrainingError
+from tabweave.errors import ArtifactError, TrainingError, cut
 from tabweave.training.parts import WEIGHTS, joined_weights
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -134,7 +134,8 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ArtifactError(f"{path} is not a whole checkpoint: {error}") from error
+        said = cut(str(error).partition("\n")[0], 300).rstrip(".")
+        raise ArtifactError(f"{path} is not a whole checkpoint: {said}.") from error
     return found
 
 

@@ -142,7 +142,12 @@ def resumable(
                 "or never to start from the beginning."
             )
         return None
-    found = checkpoint_values(path).get(IDENTITY)
+    try:
+        found = checkpoint_values(path).get(IDENTITY)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{error} Delete it, or set training.resume=never, to start from the beginning."
+        ) from error
     if found is None:
         other = ["it was written by another program or version"]
     else:
