@@ -29,6 +29,13 @@ def put(conf, folder, **files):
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
+def encoder_folder(path, *names):
+    path.mkdir(parents=True)
+    for name in names or ("config.json", "model.safetensors"):
+        (path / name).write_text("{}")
+    return path
+
+
 @pytest.fixture
 def conf(tmp_path):
     """A configuration with two environments of its own."""
@@ -164,7 +171,7 @@ def test_without_a_conf_folder_there_is_no_environment_to_miss(tmp_path):
 def test_a_relative_encoder_folder_counts_from_the_project_root(
     conf, tmp_path, monkeypatch, place
 ):
-    (tmp_path / "models" / "minilm").mkdir(parents=True)
+    encoder_folder(tmp_path / "models" / "minilm")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     encoder = {"encoder": "models/minilm"}
@@ -177,7 +184,7 @@ def test_a_relative_encoder_folder_counts_from_the_project_root(
 
 def test_scratch_and_hub_ids_and_whole_paths_stay(conf, tmp_path):
     (tmp_path / "scratch").mkdir()
-    (tmp_path / "away").mkdir()
+    encoder_folder(tmp_path / "away")
     whole = str(tmp_path / "away")
     for encoder in ("scratch", "org/model", whole):
         put(conf, "base", parameters={"data": DATA, "text": {"encoder": encoder}})
@@ -296,3 +303,57 @@ def test_an_address_in_a_file_of_the_configuration_is_refused(conf):
 def test_a_configuration_elsewhere_is_refused():
     with pytest.raises(ConfigError, match="--conf-source: 's3://bucket/conf' is an ad"):
         loader("s3://bucket/conf")
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["config.json", "pytorch_model.bin"], "a pickle, which is not read"),
+        (["config.json", "pytorch_model-00001-of-00002.bin"], "a pickle, which"),
+        (["adapter_config.json", "adapter_model.safetensors"], "it holds adapters"),
+        (["config.json", "tokenizer.json"], "there are no weights"),
+        (["model.safetensors"], "there is no config.json"),
+    ],
+)
+@pytest.mark.parametrize("place", ["group", "field"])
+def test_an_encoder_folder_that_cannot_be_trained_is_refused_at_once(
+    conf, tmp_path, names, fault, place
+):
+    text = {"encoder": str(encoder_folder(tmp_path / "away", *names))}
+    text = text if place == "group" else {"fields": [{"name": "t", **text}]}
+    put(conf, "base", parameters={"data": DATA, "text": text})
+    with pytest.raises(ConfigError, match="encoders cannot be used") as caught:
+        loader(conf)["parameters"]
+    assert fault in str(caught.value)
+    # Where another encoder is trained, the folder gives the tokenizer alone.
+    cnn = {"model": {"model_class": "multimodal_cnn"}}
+    put(conf, "base", parameters={"data": DATA, "text": text, **cnn})
+    assert loader(conf)["parameters"]["model"] == cnn["model"]
+
+
+def test_a_pointer_of_git_lfs_is_not_the_weights(conf, tmp_path):
+    folder = encoder_folder(tmp_path / "away")
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec")
+    put(conf, "base", parameters={"data": DATA, "text": {"encoder": str(folder)}})
+    with pytest.raises(
+        ConfigError, match=r"model\.safetensors is a pointer of Git LFS"
+    ):
+        loader(conf)["parameters"]
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1", "a: &a [*a]", "data: \xff"])
+@pytest.mark.parametrize("name", ["parameters", "catalog", "globals"])
+def test_a_file_that_is_no_configuration_is_named(conf, name, content):
+    path = conf / "base" / f"{name}.yml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match="The configuration cannot be read") as caught:
+        loader(conf)
+    assert str(path) in str(caught.value)
+
+
+def test_a_fault_of_a_parameter_is_said_as_it_is_where_the_catalog_asks(conf):
+    """Without the words of the interpolation that needed the parameter."""
+    wrong = {"data": {**DATA, "labl": "y"}}
+    put(conf, "base", catalog=CATALOG, parameters=wrong)
+    with pytest.raises(ConfigError, match=r"^The parameters are not valid:\n  - data"):
+        loader(conf)["catalog"]

@@ -1,9 +1,13 @@
+import math
+from typing import Annotated, Literal, get_args, get_origin
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabweave.errors import ConfigError
+from tabweave.errors import ConfigError, readable
 from tabweave.parameters import PARAMETER_TYPES, check_parameters
+from tabweave.schema import Parameters
 
 DATA = {"id": "i", "label": "y", "text": ["t"]}
 
@@ -76,8 +80,7 @@ def test_lists_of_a_file_are_right_and_the_data_folder_is_no_group():
         # A value that cannot be.
         (
             {"text": {"max_sen_len": "many"}},
-            "text.max_sen_len: input should be a valid integer, unable to parse string "
-            "as an integer, got 'many'",
+            "text.max_sen_len: input should be a valid integer, got 'many'",
         ),
         (
             {"training": {"batch_size": 0}},
@@ -103,15 +106,15 @@ def test_lists_of_a_file_are_right_and_the_data_folder_is_no_group():
         # Values that contradict one another.
         (
             {"data": {**DATA, "label": "i"}},
-            "data: columns ['i'] have more than one role; give each column one of id,",
+            "data.id, data.label: columns ['i'] have more than one role; give each ",
         ),
         (
             {"model": {"model_class": "multimodal_brt"}},
-            "model: unknown model class: multimodal_brt. Did you mean 'multimodal_bert'?",
+            "model.model_class: unknown model class: multimodal_brt. Did you mean 'multim",
         ),
         (
             {"model": {"scratch": {"hidden_size": 130}}},
-            "model.scratch: num_heads 4 must divide hidden_size 130",
+            "model.scratch.num_heads, model.scratch.hidden_size: num_heads 4 must divide",
         ),
         (
             {"text": {"steps": ["tokenizer", "emoji_remover"]}},
@@ -178,7 +181,9 @@ def test_whatever_a_file_holds_it_is_right_or_a_fault_of_ours(parameters):
     else:
         message = ""
     assert bool(message) >= bool(unknown)
-    assert all(f"  - {name}: unknown group." in message for name in unknown)
+    assert all(
+        f"  - {readable(str(name))}: unknown group." in message for name in unknown
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,4 +235,138 @@ def test_a_name_that_looks_like_an_address_is_a_name():
     assert (
         faults({"data": {**DATA, "label": "http://label", "classes": ["a://b", "c"]}})
         == []
+    )
+
+
+LONG = "x" * 100_000
+HOSTILE = [
+    *(True, False, 0, 1, -1, 2**31, 2**64, 10**400, 0.5, -0.0, 1e308),
+    *(float("inf"), float("-inf"), float("nan"), None, "", " ", "0", "true", "yes"),
+    *("\0", "a\nb", "\ud800", LONG, "ä" * 300, "../..", "null", "${x}"),
+    *([], [[]], [True], [0], [-1], [1.5], [""], [None], [LONG], ["a", "a"], [10**400]),
+    *({}, {"": 1}, {"a": True}, {LONG: LONG}, {"a": {"b": {"c": []}}}, {"a\nb": 2}),
+]
+
+
+def places(kind, path):
+    """Every field of a group, nested ones too: its path and its annotation."""
+    for name, field in kind.model_fields.items():
+        yield (*path, name), field.annotation
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, Parameters):
+                yield from places(inner, (*path, name))
+
+
+PLACES = [
+    place for group, kind in PARAMETER_TYPES.items() for place in places(kind, (group,))
+]
+
+
+def scalars(annotation):
+    """The plain types that a value of this annotation is made of."""
+    if get_origin(annotation) is Annotated:
+        return scalars(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return {type(choice) for choice in get_args(annotation)}
+    inner = [one for one in get_args(annotation) if one is not ...]
+    return set().union(*map(scalars, inner)) if inner else {annotation}
+
+
+def leaves(value):
+    if not isinstance(value, dict | list):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value
+    return [leaf for each in inner for leaf in leaves(each)]
+
+
+def cannot_be_meant(leaf, kinds):
+    """Whether no field of these types can mean this value."""
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return True
+    if type(leaf) is int:
+        return not kinds & {int, float} or (leaf >= 2**64 and float not in kinds)
+    return type(leaf) in (bool, str) and type(leaf) not in kinds
+
+
+def group_with(path, value):
+    """The values of a group in which the parameter at the path has this value."""
+    group, name, *inner = path
+    for part in reversed(inner):
+        value = {part: value}
+    if path[:2] == ("text", "fields") and inner:
+        value = [{"name": "t", **value}]
+    return {**(DATA if group == "data" else {}), name: value}
+
+
+def as_kept(value):
+    """As a frozen group keeps a value: lists as tuples."""
+    if isinstance(value, dict):
+        return {key: as_kept(inner) for key, inner in value.items()}
+    return tuple(map(as_kept, value)) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:20])
+def test_a_hostile_value_is_kept_as_it_is_or_refused_by_its_whole_name(value):
+    """None becomes another value, and no message fills a screen."""
+    for path, annotation in PLACES:
+        group = group_with(path, value)
+        found = faults({path[0]: group})
+        where = ".".join(path).replace("text.fields.", "text.fields.0.")
+        named = [line for line in found if line.startswith(where)]
+        assert len("".join(found)) < 4000, path
+        if any(cannot_be_meant(leaf, scalars(annotation)) for leaf in leaves(value)):
+            assert named, (path, found)
+        if not found:
+            kept = PARAMETER_TYPES[path[0]](**group)
+            for part in path[1:]:
+                kept = kept[0] if isinstance(kept, tuple) else kept
+                kept = getattr(kept, part)
+            assert isinstance(kept, Parameters) or kept == as_kept(value), path
+
+
+NAMES = [
+    ("data", "id"), ("data", "label"), ("data", "group"), ("data", "train_filename"),
+    ("split", "source"), ("split", "output"), ("split", "time_column"),
+    ("score", "bundle"), ("score", "input"), ("score", "output"), ("score", "rejects"),
+    ("tabular", "group"), ("text", "encoder"), ("export", "text_input_ids_key"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "name"), NAMES)
+def test_an_empty_name_is_refused(group, name):
+    (line,) = faults({group: {**(DATA if group == "data" else {}), name: ""}})
+    assert line.startswith(f"{group}.{name}: string should have at least 1 character")
+
+
+@pytest.mark.parametrize("name", ["text", "categorical", "numeric"])
+def test_an_empty_name_in_a_list_of_columns_is_refused(name):
+    (line,) = faults({"data": {**DATA, name: ["a", ""]}})
+    assert line.startswith(f"data.{name}.1: string should have at least 1 character")
+
+
+def test_an_empty_list_that_leaves_nothing_to_compare_is_refused():
+    (line,) = faults({"export": {"parity_batch_sizes": []}})
+    assert line.startswith("export.parity_batch_sizes: tuple should have at least 1")
+
+
+@pytest.mark.parametrize("value", [None, "", 5, True, [], {}, "a\0b", LONG + "\n"])
+@pytest.mark.parametrize(
+    "name", ["data_dir", "checkpoint_dir", "model_artifacts_input"]
+)
+def test_a_folder_that_no_path_can_name_is_refused(name, value):
+    (line,) = faults({name: value})
+    assert line.startswith(f"{name}: must be the path of a folder, but is ")
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize(("written", "read"), [(1e3, 1000), (2.0, 2), (7, 7)])
+def test_a_whole_number_may_be_written_as_a_float(written, read):
+    config = PARAMETER_TYPES["training"](max_steps=written)
+    assert (config.max_steps, type(config.max_steps)) == (read, int)
+
+
+def test_a_rule_between_parameters_names_them_all():
+    (line,) = faults({"training": {"max_tokens_per_batch": 9, "batching": "padded"}})
+    assert line.startswith(
+        "training.max_tokens_per_batch, training.batching: max_tokens_per_batch 9 counts"
     )

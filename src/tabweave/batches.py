@@ -122,7 +122,8 @@ class TokenColumn:
         if column.num_chunks > 1:
             raise ArtifactError(
                 "A token table must be one record batch: joining several would copy it "
-                "into memory. Re-run the text stage."
+                "into memory.",
+                stages=("text",),
             )
         if column.num_chunks == 0:
             empty = np.zeros(1, np.int64)
@@ -188,14 +189,14 @@ class Rows(torch.utils.data.Dataset[Batch]):
         if fields and text.num_rows != table.num_rows:
             raise ArtifactError(
                 f"{tokens.path} has {text.num_rows} rows and {features.path} has "
-                f"{table.num_rows}. They come from different runs: re-run the text and "
-                "tabular stages."
+                f"{table.num_rows}. They come from different runs.",
+                stages=("text", "tabular"),
             )
         missing = [name for name in self.fields if name not in text.column_names]
         if missing:
             raise ArtifactError(
-                f"{tokens.path} has no text field {missing}; it has {text.column_names}. "
-                "Re-run the text stage."
+                f"{tokens.path} has no text field {missing}; it has {text.column_names}.",
+                stages=("text",),
             )
         self.columns = [TokenColumn(text[name]) for name in self.fields]
         self.vectors = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,92 +13,23 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import configure_project
 from kedro.framework.startup import bootstrap_project
-from kedro.io.core import DatasetError
 from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 import tabweave
-from tabweave.errors import ConfigError, own_error
-from tabweave.hooks import PROGRESS, command
+from tabweave.command_options import READERS, check_runner, read_endpoint, read_params
+from tabweave.errors import ConfigError
+from tabweave.hooks import PROGRESS, rerun_command
+from tabweave.kedro_errors import KedroCommand
 from tabweave.lineage_view import keep_to_this_machine
 from tabweave.score_command import LocalPath, score
 from tabweave.signals import interruptible, run_again, typed
-
-EXTRAS = {
-    "train": (
-        "torch",
-        "lightning",
-        "transformers",
-        "torchmetrics",
-        "safetensors",
-        "onnx",
-    ),
-    "viz": ("kedro_viz",),
-    "lora": ("peft",),
-}
+from tabweave.training.config import MOST_MACHINES, MOST_PROCESSES
 
 
 @click.group(name="tabweave")
 def cli() -> None:
     """Train, judge and ship classifiers on rows that hold text and a table together."""
-
-
-def _one_screen(error: Exception) -> str | None:
-    """The message for an error that a user can mend; None for one that is ours."""
-    ours = own_error(error)
-    if ours is not None:
-        return str(ours)
-    if isinstance(error, OmegaConfBaseException | YAMLError):
-        return f"The configuration cannot be read: {error}"
-    if isinstance(error, ModuleNotFoundError):
-        return _missing_extra(error)
-    if isinstance(error, DatasetError):
-        return str(error)
-    if isinstance(error, ValueError):
-        return _unknown_name(str(error))
-    return None
-
-
-def _unknown_name(message: str) -> str | None:
-    """What may be named, when Kedro says that a pipeline, node or dataset is not there."""
-    from kedro.framework.project import pipelines
-
-    if message.startswith("Failed to find the pipeline"):
-        known = ", ".join(name for name in pipelines if name != "__default__")
-        return f"{message}\nPipelines: {known}; without --pipelines all stages run."
-    if message.startswith("Pipeline does not contain nodes named"):
-        names = sorted(node.name for node in pipelines["__default__"].nodes)
-        return f"{message}\nNodes: {', '.join(names)}."
-    return message if message.startswith("Pipeline does not contain") else None
-
-
-def _missing_extra(error: ModuleNotFoundError) -> str | None:
-    for extra, modules in EXTRAS.items():
-        if (error.name or "").split(".")[0] in modules:
-            return (
-                f"{error.name} is not installed. This stage needs the extra "
-                f"'{extra}': pip install 'tabweave[{extra}]'"
-            )
-    return None
-
-
-@contextmanager
-def one_screen_errors() -> Iterator[None]:
-    """Turns an error that a user can mend into one screen and exit code 1.
-
-    Any other error keeps its traceback: it is ours to mend.
-    """
-    try:
-        yield
-    except click.ClickException:
-        raise
-    except Exception as error:
-        message = _one_screen(error)
-        if message is None:
-            raise
-        raise click.ClickException(message) from error
 
 
 def _log_as_the_project() -> None:
@@ -127,11 +58,22 @@ def _check_configuration(source: str | None) -> None:
         )
 
 
+def _with_own_callback(param: click.Parameter) -> click.Parameter:
+    """An option of `kedro run`, read by our own reader where there is one."""
+    reader = READERS.get(param.name or "")
+    if reader is None:
+        return param
+    ours = copy(param)
+    ours.callback = reader
+    return ours
+
+
 def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
-    with one_screen_errors(), interruptible(partial(_go_on, options)):
+    with interruptible(partial(_go_on, options)):
+        check_runner(options["runner"], options["runner_params"])
         _check_configuration(options.get("conf_source"))
         _log_as_the_project()
         result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
@@ -148,14 +90,19 @@ def _go_on(options: Mapping[str, Any]) -> str:
             "env": options["env"],
             "runtime_params": OmegaConf.to_container(params),
         }
-        again = command(PROGRESS.left, given) if PROGRESS.left else typed()
+        again = rerun_command(PROGRESS.left, given) if PROGRESS.left else typed()
         return f"Nothing is half-written. Run again: {again}"
     hint = " --params=training.resume=auto goes on from last.ckpt." if resume else ""
     return f"{run_again()}{hint}"
 
 
 cli.add_command(
-    click.Command("run", params=kedro_run.params, callback=_run, help=kedro_run.help)
+    KedroCommand(
+        "run",
+        params=[_with_own_callback(param) for param in kedro_run.params],
+        callback=_run,
+        help=kedro_run.help,
+    )
 )
 
 cli.add_command(score)
@@ -165,7 +112,7 @@ cli.add_command(score)
 keep_to_this_machine()
 
 
-@cli.command()
+@cli.command(cls=KedroCommand)
 @click.option(
     "--data", "data_dir", required=True, type=LocalPath(), help="Folder of your files."
 )
@@ -192,23 +139,18 @@ def init(
     root = project_root()
     folder = Path(data_dir)
     name = name or folder.resolve().name
-    with one_screen_errors():
-        roles = infer_roles(
-            folder, label=label, text=text, id_column=id_column, quoting=quoting
-        )
-        # The project root is where relative folders count from.
-        given = data_dir if (root / data_dir).is_dir() else str(folder.resolve())
-        written = write_environment(root / "conf", name, given, roles)
+    roles = infer_roles(
+        folder, label=label, text=text, id_column=id_column, quoting=quoting
+    )
+    # The project root is where relative folders count from.
+    given = data_dir if (root / data_dir).is_dir() else str(folder.resolve())
+    written = write_environment(root / "conf", name, given, roles)
     for path in written:
         click.echo(f"wrote {path.relative_to(root)}")
     click.echo(f"Read it, then run: kedro run --env={name}")
 
 
-# `--params` is read as `kedro run` reads it; left out it is "", which Kedro's reader needs.
-_kedro_params = next(p for p in kedro_run.params if p.name == "params")
-
-
-@cli.command()
+@cli.command(cls=KedroCommand)
 @click.option(
     "--hyperparameters",
     required=True,
@@ -235,12 +177,7 @@ _kedro_params = next(p for p in kedro_run.params if p.name == "params")
     type=LocalPath(),
     help="Folder of impute_dict and risk_table_map to take.",
 )
-@click.option(
-    "--params",
-    default=_kedro_params.default,
-    callback=_kedro_params.callback,
-    help="Win over the hyperparameters.",
-)
+@click.option("--params", callback=read_params, help="Win over the hyperparameters.")
 def train(
     hyperparameters: str,
     data: str,
@@ -261,18 +198,48 @@ def train(
         "evaluation_output": output_dir,
         "checkpoints": checkpoint_dir,
     }
-    with one_screen_errors(), interruptible(container.go_on):
+    with interruptible(container.go_on):
         container.train(inputs, outputs, os.environ, params)
 
 
-@cli.command()
-@click.option("--rendezvous", required=True, help="HOST:PORT of the machine that runs.")
-@click.option("--node", default=1, show_default=True, help="Number of this machine.")
-@click.option("--num-nodes", default=2, show_default=True, help="Machines in all.")
-@click.option("--devices", type=int, help="Processes here; by default one per GPU.")
-@click.option("--threads", type=int, help="Compute threads of each process.")
+@cli.command(cls=KedroCommand)
 @click.option(
-    "--timeout", "timeout_s", default=300, show_default=True, help="Seconds to wait."
+    "--rendezvous",
+    required=True,
+    callback=read_endpoint,
+    help="HOST:PORT of the machine that runs.",
+)
+@click.option(
+    "--node",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of this machine.",
+)
+@click.option(
+    "--num-nodes",
+    type=click.IntRange(2, MOST_MACHINES),
+    default=2,
+    show_default=True,
+    help="Machines in all.",
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help="Processes here; by default one per GPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help="Compute threads of each process.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.IntRange(1, 10**6),
+    default=300,
+    show_default=True,
+    help="Seconds to wait.",
 )
 @click.option(
     "--logs",
@@ -295,6 +262,11 @@ def join(
     The other machine has training.num_nodes and training.rendezvous set alike. Both see
     the project's files under the same paths.
     """
+    if node >= num_nodes:
+        raise click.UsageError(
+            f"--node is {node}, but of {num_nodes} machines the last one has the number "
+            f"{num_nodes - 1}; the one that runs has 0. See --num-nodes."
+        )
     from tabweave.training.launch import Ranks, launch, local_devices
 
     ranks = Ranks(
@@ -305,8 +277,7 @@ def join(
         timeout_s=timeout_s,
         threads=threads,
     )
-    with one_screen_errors():
-        launch(None, ranks, Path(logs).resolve())
+    launch(None, ranks, Path(logs).resolve())
 
 
 def project_root() -> Path:

@@ -22,8 +22,11 @@ from omegaconf import OmegaConf
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
 from tabweave.local_paths import check_local_paths
+from tabweave.models.config import ModelConfig
 from tabweave.parameters import check_parameters
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
+from tabweave.text.encoder_files import encoder_fault
+from tabweave.yaml_text import check_conf_folders
 
 SHARED_ENVIRONMENTS = (None, "", "base", "local")
 SCRATCH = "scratch"
@@ -79,6 +82,9 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         self._project = _project_of(Path(conf_source))
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment()
+        check_conf_folders(
+            Path(conf_source) / name for name in ("base", env or "local")
+        )
         self._layers = _checked_layers((runtime_params or {}).get("layers", {}))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -86,11 +92,15 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         # Resolvers are global: another loader of this process may have set its own.
         OmegaConf.register_new_resolver("layer", self._layer, replace=True)
         OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
+        if key != "parameters" and key in self.config_patterns:
+            # Its own errors would lose their words inside an interpolation.
+            self["parameters"]
         config = super().__getitem__(key)
         if key == "parameters":
             _apply_switches(config)
             check_parameters(config)
             self._resolve_encoders(config.get("text") or {})
+            _check_encoders(config.get("text") or {}, config.get("model") or {})
         if key == "catalog":
             check_local_paths(_paths_of(config))
         return config
@@ -146,9 +156,9 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                 elif _is_relative_folder(source):
                     # A record must never hold a name that means another folder elsewhere.
                     raise ConfigError(
-                        f"text.encoder {source!r} is a relative folder, but {folder} is "
-                        "not there: it counts from the project, not from the current "
-                        "folder. Give the whole path of a folder that holds "
+                        f"text.encoder {shorten(source)} is a relative folder, but "
+                        f"{folder} is not there: it counts from the project, not from "
+                        "the current folder. Give the whole path of a folder that holds "
                         "tokenizer.json, a hub id such as owner/model, or scratch."
                     )
 
@@ -177,6 +187,24 @@ def _project_of(conf_source: Path) -> Path:
     return Path(find_kedro_project(here) or here)
 
 
+def _check_encoders(text: dict[str, Any], model: dict[str, Any]) -> None:
+    """Encoder folders have weights where the architecture trains them.
+
+    Raises:
+        ConfigError: Lists what is wrong with which folder, before the text stage runs.
+    """
+    if ModelConfig(**model).architecture.text != "bert":
+        return
+    holders = [text, *(f for f in text.get("fields") or () if isinstance(f, dict))]
+    problems = Problems("The pretrained encoders cannot be used")
+    for source in dict.fromkeys(holder.get("encoder") for holder in holders):
+        folder = Path(source).expanduser() if source not in (None, SCRATCH) else None
+        fault = encoder_fault(folder) if folder and folder.is_dir() else ""
+        if fault:
+            problems.add(f"text.encoder {source!r}: {fault}.")
+    problems.raise_as(ConfigError)
+
+
 def _is_relative_folder(source: str) -> bool:
     path = Path(source)
     if path.is_absolute():
@@ -185,9 +213,13 @@ def _is_relative_folder(source: str) -> bool:
 
 
 def _checked_layers(named: Any) -> dict[str, str]:
-    if not isinstance(named, dict) or not set(named) <= set(LAYERS):
+    if (
+        not isinstance(named, dict)
+        or not set(named) <= set(LAYERS)
+        or not all(isinstance(folder, str) and folder for folder in named.values())
+    ):
         raise ConfigError(
-            f"layers must hold a folder for some of {list(LAYERS)}, but is {named!r}. "
-            "For example: --params=layers.06_models=<folder>"
+            f"layers must hold a folder for some of {list(LAYERS)}, but is "
+            f"{shorten(named)}. For example: --params=layers.06_models=<folder>"
         )
-    return {name: str(folder) for name, folder in named.items()}
+    return dict(named)

@@ -40,6 +40,7 @@ from tabweave.hyperparameters import (
 )
 from tabweave.local_paths import check_local_paths
 from tabweave.lookup import find_in_folder, find_split
+from tabweave.overrides import parse_overrides
 from tabweave.parameters import check_parameters
 from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS
@@ -331,9 +332,11 @@ def command(arguments: list[str] | None = None) -> None:
         help="training.max_epochs=1,..., over hyperparameters.json",
     )
     job_args = parser.parse_args(arguments)
-    pairs = [pair for pair in job_args.params.split(",") if pair]
     choose_logging()
-    job_args.params = OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+    try:
+        job_args.params = parse_overrides(job_args.params)
+    except ConfigError as error:
+        parser.error(str(error))
     with interruptible(go_on):
         main(INPUTS, OUTPUTS, os.environ, job_args)
 

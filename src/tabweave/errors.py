@@ -15,19 +15,43 @@ Every message says what is wrong, where, what was got, what is allowed and what 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TabweaveError(ValueError):
-    """Root of all errors that tabweave raises on purpose."""
+    """Root of all errors that tabweave raises on purpose.
+
+    Args:
+        message: What is wrong, where, what was got, what is allowed, what to do.
+        stages: The stages that mend it when they run again, in their order.
+        params: Parameters that they must run with, as ``--params`` takes them.
+
+    Attributes:
+        advice: The sentence that says to run the stages again. Who knows the environment
+            and the parameters of the run puts the whole command here.
+
+    Example:
+        >>> print(ArtifactError("model.onnx is damaged.", stages=("export",)))
+        model.onnx is damaged. Re-run the stage export.
+    """
+
+    def __init__(
+        self, message: str = "", *, stages: Sequence[str] = (), params: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message, self.stages, self.params = message, tuple(stages), params
+        self.advice = ""
+        if stages:
+            several = "s" if len(stages) > 1 else ""
+            given = f" with --params={params}" if params else ""
+            self.advice = f" Re-run the stage{several} {', '.join(stages)}{given}."
+
+    def __str__(self) -> str:
+        return f"{self.message}{self.advice}"
 
 
 class SchemaError(TabweaveError, KeyError):
     """The data is not what the schema says (columns, types, ids, labels)."""
-
-    def __str__(self) -> str:
-        # KeyError would show the message in quotes, with its newlines escaped.
-        return ValueError.__str__(self)
 
 
 class MissingDataError(SchemaError, FileNotFoundError):
@@ -111,6 +135,21 @@ def shorten(value: object, limit: int = 80) -> str:
         text = repr(value)
     except (RecursionError, ValueError) as error:  # nested too deeply; a giant number
         text = f"<{type(value).__name__} that cannot be shown: {error}>"
+    return cut(text, limit)
+
+
+def readable(text: str, limit: int = 80) -> str:
+    r"""The text, cut; as its repr where it holds what cannot be printed.
+
+    Example:
+        >>> print(readable("a name"), readable("a\nb"))
+        a name 'a\nb'
+    """
+    return cut(text, limit) if text.isprintable() else shorten(text, limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or as much of it as has so many characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -38,7 +38,7 @@ def check_header(table: Source, wanted: Sequence[str], problems: Problems) -> bo
 def check_room_for(
     added: Sequence[str],
     tables: Iterable[Source],
-    then: str = "then run from load on: kedro run",
+    then: str = "then run from load on.",
 ) -> None:
     """Refuses files that cannot get further columns of these names.
 

@@ -251,12 +251,14 @@ def _settle_schema(
                 f"{path}: labels {some_of(unknown)} are not among {source}, "
                 f"{some_of(classes)}."
             )
-    seen = set(found.get("train", {})) - {""}
-    if "train" in found and len(seen) < 2:
-        problems.add(
-            f"{raw['train'].path}: train needs at least two classes in "
-            f"'{config.label}', but holds {some_of(seen) or 'none'}."
-        )
+    for split in ("train", "val"):
+        seen = set(found.get(split, {})) - {""}
+        # On a val of one class no model is better than another.
+        if split in found and len(seen) < 2 and tables[split].num_rows:
+            problems.add(
+                f"{raw[split].path}: {split} needs at least two classes in "
+                f"'{config.label}', but holds {some_of(seen) or 'none'}."
+            )
     if config.num_classes not in (None, len(classes)):
         problems.add(
             f"data.num_classes is {config.num_classes}, but '{config.label}' has "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
+from tabweave.errors import ConfigError, Problems, cut, did_you_mean, readable, shorten
 from tabweave.evaluation.config import DECISIVE, EvaluationConfig, is_decisive
 from tabweave.export.config import ExportConfig
 from tabweave.fabrication import FabricationConfig
 from tabweave.local_paths import local_path
 from tabweave.models.config import ModelConfig
-from tabweave.schema import DataConfig, Parameters
+from tabweave.schema import CONTRADICTION, DataConfig, Parameters, PathText
 from tabweave.scoring.config import ScoreConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.tabular.config import TabularConfig
@@ -33,6 +33,11 @@ PARAMETER_TYPES: dict[str, type[Parameters]] = {
 }
 # Read by the catalog, not by a node.
 PATHS = ("data_dir", "checkpoint_dir", "layers", "model_artifacts_input")
+SHOULD = "input should be "
+OWN_WORDS = ("value_error", CONTRADICTION)
+"""Faults whose message says what was got."""
+LONGEST_FAULT = 1500
+_PATH = TypeAdapter(PathText)
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
@@ -45,12 +50,13 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     known = (*PARAMETER_TYPES, *PATHS)
     for name, values in parameters.items():
         if name in PATHS:
-            _check_paths(name, values, problems)
+            _check_folders(name, values, problems)
             continue
         if name not in PARAMETER_TYPES:
             groups = ", ".join(known)
             problems.add(
-                f"{name}: unknown group.{did_you_mean(str(name), known)} Known: {groups}"
+                f"{readable(str(name))}: unknown group."
+                f"{did_you_mean(str(name), known)} Known: {groups}"
             )
         elif not isinstance(values, dict):
             problems.add(
@@ -68,47 +74,92 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         )
 
 
-def _check_paths(name: str, values: Any, problems: Problems) -> None:
-    """Paths that the catalog reads: one, or one for each layer."""
-    named = values if isinstance(values, dict) else {"": values}
-    for key, path in named.items():
-        try:
-            local_path(str(path))
-        except ValueError as error:
-            problems.add(f"{'.'.join(filter(None, (name, str(key))))}: {error}")
-
-
 def _check_decisive_metric(metric: object, problems: Problems) -> None:
     """A misspelt metric would be noticed only when the first epoch has been paid for."""
     if isinstance(metric, str) and not is_decisive(metric):
         problems.add(
-            f"training.early_stop_metric: no metric is called {metric!r}."
+            f"training.early_stop_metric: no metric is called {shorten(metric)}."
             f"{did_you_mean(metric, DECISIVE)} Known: {', '.join(DECISIVE)}, "
             "val/average_precision/<class>"
         )
 
 
-def _check_group(name: str, values: dict[str, Any], problems: Problems) -> None:
-    try:
-        PARAMETER_TYPES[name](**values)
-    except ValidationError as error:
-        for fault in error.errors():
-            path = [str(part) for part in fault["loc"]]
-            where = ".".join([name, *path])
-            if fault["type"] == "extra_forbidden":
-                fields = _fields(PARAMETER_TYPES[name], path[:-1])
-                hint = did_you_mean(path[-1], fields)
-                problems.add(f"{where}: unknown key.{hint} Known: {', '.join(fields)}")
-                continue
-            message = fault["msg"].removeprefix("Value error, ")
-            got = (
-                ""
-                if fault["type"] == "value_error"
-                else f", got {shorten(fault['input'])}"
+def _check_folders(name: str, values: Any, problems: Problems) -> None:
+    """Folders that the catalog reads: one, or one for each layer."""
+    named = values if name == "layers" and isinstance(values, dict) else {"": values}
+    for key, path in named.items():
+        where = readable(".".join(filter(None, (name, str(key)))))
+        try:
+            local_path(str(path))
+            if name != "layers":  # the loader knows their names
+                _PATH.validate_python(path, strict=True)
+        except ValidationError:
+            problems.add(
+                f"{where}: must be the path of a folder, but is {shorten(path)}"
             )
-            problems.add(f"{where}: {message[0].lower()}{message[1:]}{got}")
+        except ValueError as error:
+            problems.add(f"{where}: {error}")
+
+
+def _check_group(name: str, values: dict[str, Any], problems: Problems) -> None:
+    kind = PARAMETER_TYPES[name]
+    try:
+        kind(**values)
+    except ValidationError as error:
+        # The branches of a union each have a fault of their own about one value.
+        found: dict[tuple[str, str], list[str]] = {}
+        for fault in error.errors():
+            if fault["type"] == "too_short" and fault["input"]:
+                continue  # what is wrong with its entries is said of them
+            where, message, got = _said(kind, name, values, dict(fault))
+            found.setdefault((where, got), []).append(message)
+        for (where, got), messages in found.items():
+            said = " or ".join(m.removeprefix(SHOULD) for m in messages)
+            should = SHOULD if messages[0].startswith(SHOULD) else ""
+            problems.add(cut(f"{where}: {should}{said}{got}", LONGEST_FAULT))
     except TypeError:
         problems.add(f"{name}: keys must be text, but are {shorten(list(values))}")
+
+
+def _said(
+    kind: type[BaseModel], name: str, values: dict[str, Any], fault: dict[str, Any]
+) -> tuple[str, str, str]:
+    """The whole name of the parameter, what is wrong with it, and what was got."""
+    path = fault_path(fault, values)
+    where = ".".join(readable(part) for part in [name, *path])
+    if fault["type"] == "extra_forbidden":
+        fields = _fields(kind, path[:-1])
+        hint = did_you_mean(path[-1], fields)
+        return where, f"unknown key.{hint} Known: {', '.join(fields)}", ""
+    if fault["type"] == CONTRADICTION:
+        where = ", ".join(f"{where}.{field}" for field in fault["ctx"]["fields"])
+    message = fault["msg"].removeprefix("Value error, ")
+    message = f"{message[0].lower()}{message[1:]}"
+    got = f", got {shorten(fault['input'])}"
+    return where, message, "" if fault["type"] in OWN_WORDS else got
+
+
+def fault_path(fault: dict[str, Any], values: Any) -> list[str]:
+    """Where a fault is in the values that were given.
+
+    What pydantic adds to a place, such as the branch of a union, is left out.
+
+    Example:
+        >>> fault_path({"loc": ("devices", "literal['auto']"), "type": "literal_error"},
+        ...            {"devices": 0})
+        ['devices']
+    """
+    path = []
+    *_, last = fault["loc"] or ("",)
+    for part in fault["loc"]:
+        is_key = isinstance(values, dict) and part in values
+        is_index = isinstance(values, list | tuple) and isinstance(part, int)
+        if is_key or (is_index and part < len(values)):
+            values = values[part]
+            path.append(str(part))
+        elif fault["type"] == "missing" and part is last:
+            path.append(str(part))
+    return path
 
 
 def _fields(kind: type[BaseModel], path: list[str]) -> list[str]:

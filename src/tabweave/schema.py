@@ -2,28 +2,103 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from tabweave.errors import shorten, some_of
 from tabweave.local_paths import local_path
 
 SPLITS = ("train", "val", "test")
 PREDICTED = "predicted"
 """Column of the predicted class, beside `probability_columns`."""
 
+FEATURE_ROLES = ("text", "categorical", "numeric")
+ROLES = ("id", "label", *FEATURE_ROLES, "group")
+
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
 Quoting = Literal["standard", "none"]
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(local_path)]
-"""A file or folder of this machine; an address such as ``s3://`` is refused."""
+LARGEST_INT = 2**63 - 1
+CONTRADICTION = "contradiction"
+"""Type of the fault of a rule between fields, as pydantic reports it."""
+
+
+def contradiction(why: str, *fields: str) -> PydanticCustomError:
+    """The error of a rule between fields, which names the fields that it is about."""
+    return PydanticCustomError(
+        CONTRADICTION, "{why}", {"why": why, "fields": list(fields)}
+    )
+
+
+def _without_controls(text: str) -> str:
+    if any(not letter.isprintable() and letter != " " for letter in text):
+        raise ValueError(
+            f"{shorten(text)} holds a character that cannot be printed; no path has one "
+            "that was meant"
+        )
+    return text
+
+
+ColumnName = Annotated[str, Field(min_length=1)]
+PathText = Annotated[
+    str,
+    Field(min_length=1),
+    AfterValidator(_without_controls),
+    AfterValidator(local_path),
+]
+"""A path or the name of a file, as the user writes it; an address such as ``s3://`` is
+refused."""
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _as_written(schema: Any) -> Any:
+    """The schema with its numbers and booleans strict; integers fit into 64 bits."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_as_written(each) for each in schema)
+    if not isinstance(schema, dict):
+        return schema
+    kind = schema.get("type")
+    if kind == "int" and not schema.get("strict"):
+        bounds = {} if {"lt", "le"} & schema.keys() else {"le": LARGEST_INT}
+        return core_schema.no_info_before_validator_function(
+            _whole, {**schema, **bounds, "strict": True}
+        )
+    if kind in ("float", "bool"):
+        return {**schema, "strict": True}
+    return {key: _as_written(value) for key, value in schema.items()}
 
 
 class Parameters(BaseModel):
-    """Base of every parameter group: read once, never changed, no unknown keys."""
+    """Base of every parameter group: read once, never changed, no unknown keys.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    A value has the type of its field, and only that: true is no number, 1 and "yes" are
+    not true, "3" is text. A whole number may be written 1e3, and a float without a point.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Every number and boolean of the group is taken as it is written."""
+        return _as_written(handler(source))
 
     OF_THE_RUN: ClassVar[frozenset[str]] = frozenset()
     """Parameters that no artifact depends on: how it is made, and not what."""
@@ -33,23 +108,27 @@ class Parameters(BaseModel):
         return self.model_dump(mode="json", exclude=set(self.OF_THE_RUN))
 
 
+def _listed(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return columns if isinstance(columns, tuple) else (str(columns),)
+
+
 class DataConfig(Parameters):
     """Parameter group ``data``: which columns there are and what they mean.
 
     Columns are found by name, in any order; other columns of the files are left alone.
     """
 
-    id: str
+    id: ColumnName
     """Column that names a row; unique within a split."""
-    label: str
+    label: ColumnName
     """Column to predict."""
-    text: tuple[str, ...] = ()
+    text: tuple[ColumnName, ...] = ()
     """Columns of free text; an empty cell is a missing text."""
-    categorical: tuple[str, ...] = ()
+    categorical: tuple[ColumnName, ...] = ()
     """Columns of categories, compared as text exactly as written ('00123' stays)."""
-    numeric: tuple[str, ...] = ()
+    numeric: tuple[ColumnName, ...] = ()
     """Columns of numbers, kept as float32."""
-    group: str | None = None
+    group: ColumnName | None = None
     """Column whose equal values belong together, such as a customer; never a feature."""
     classes: tuple[str, ...] | None = None
     """Allowed labels in their order; None takes the sorted labels of train."""
@@ -66,26 +145,29 @@ class DataConfig(Parameters):
     like any other (none); None is standard, but refuses a file that fits both ways."""
     max_cell_bytes: int = Field(2**20, ge=1)
     """Longest cell in bytes; a longer one is refused with its row and column."""
-    train_filename: LocalPath | None = None
+    train_filename: PathText | None = None
     """File of the train split; relative to the data folder, or to its train folder."""
-    val_filename: LocalPath | None = None
+    val_filename: PathText | None = None
     """File of the val split."""
-    test_filename: LocalPath | None = None
+    test_filename: PathText | None = None
     """File of the test split."""
 
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> Self:
-        names = list(self.columns)
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        names = Counter(self.columns)
+        repeated = sorted(name for name, count in names.items() if count > 1)
         if repeated:
-            raise ValueError(
-                f"columns {repeated} have more than one role; give each column one of "
-                "id, label, text, categorical, numeric"
+            roles = [r for r in ROLES if {*repeated} & {*_listed(getattr(self, r))}]
+            raise contradiction(
+                f"columns [{some_of(repeated)}] have more than one role; give each column "
+                "one of id, label, text, categorical, numeric",
+                *roles,
             )
-        if not (self.text or self.categorical or self.numeric):
-            raise ValueError(
+        if not self.features:
+            raise contradiction(
                 "no feature column is named; list at least one under text, categorical "
-                "or numeric"
+                "or numeric",
+                *FEATURE_ROLES,
             )
         return self
 
@@ -94,18 +176,23 @@ class DataConfig(Parameters):
         if self.classes is None:
             return self
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise ValueError(
-                f"classes {list(self.classes)} must be at least two distinct labels"
+            raise contradiction(
+                f"classes [{some_of(self.classes)}] must be at least two distinct labels",
+                "classes",
             )
         if self.num_classes not in (None, len(self.classes)):
-            raise ValueError(
+            raise contradiction(
                 f"num_classes {self.num_classes} does not match the classes "
-                f"{list(self.classes)}"
+                f"[{some_of(self.classes)}]",
+                "num_classes",
+                "classes",
             )
         if self.positive_label is not None and self.positive_label not in self.classes:
-            raise ValueError(
-                f"positive_label {self.positive_label!r} is not among classes "
-                f"{list(self.classes)}"
+            raise contradiction(
+                f"positive_label {shorten(self.positive_label)} is not among classes "
+                f"[{some_of(self.classes)}]",
+                "positive_label",
+                "classes",
             )
         return self
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tabweave.errors import shorten
+from tabweave.one_screen import Command
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -31,7 +34,7 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=LocalPath(path_type=Path))
 @click.argument("source", metavar="IN", type=LocalPath(path_type=Path))
 @click.argument("output", metavar="OUT", type=LocalPath(path_type=Path))
@@ -68,7 +71,6 @@ def score(
     """
     from pydantic import ValidationError
 
-    from tabweave.errors import TabweaveError
     from tabweave.scoring import ScoreConfig, score_file
 
     try:
@@ -81,10 +83,7 @@ def score(
         )
     except ValidationError as error:
         raise click.UsageError(_refused(error)) from error
-    try:
-        report = score_file(bundle, source, output, config, progress=not quiet)
-    except TabweaveError as error:
-        raise click.ClickException(str(error)) from error
+    report = score_file(bundle, source, output, config, progress=not quiet)
     click.echo(f"{output}: {report.sentence}")
 
 
@@ -92,7 +91,7 @@ def _refused(error: ValidationError) -> str:
     """One line per option whose value is not allowed."""
     return "\n".join(
         f"Invalid value for '--{fault['loc'][0]}': {fault['msg']}, got "
-        f"{fault['input']!r}."
+        f"{shorten(fault['input'])}."
         for fault in error.errors()
     )
 

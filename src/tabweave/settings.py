@@ -3,6 +3,7 @@
 from tabweave.config_loader import TabweaveConfigLoader
 from tabweave.hooks import (
     PROGRESS,
+    AdviceHooks,
     FullDiskHooks,
     LockHooks,
     ProvenanceHooks,
@@ -12,7 +13,14 @@ from tabweave.lineage_view import keep_to_this_machine
 
 # Those that come later are called earlier: an artifact is done when its record is there,
 # and locks are let go of at the very end.
-HOOKS = (LockHooks(), PROGRESS, ProvenanceHooks(), SummaryHooks(), FullDiskHooks())
+HOOKS = (
+    LockHooks(),
+    PROGRESS,
+    ProvenanceHooks(),
+    SummaryHooks(),
+    FullDiskHooks(),
+    AdviceHooks(),
+)
 CONFIG_LOADER_CLASS = TabweaveConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -89,7 +89,7 @@ def test_a_pth_file_that_is_not_ours_is_refused(tmp_path, damage):
         entry.load()
     message = cause(caught, ArtifactError)
     assert "model.pth" in message
-    assert "kedro run --pipelines=export" in message
+    assert "Re-run the stage export" in message
 
 
 # .pkl

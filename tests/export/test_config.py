@@ -37,7 +37,7 @@ def test_an_impossible_value_is_refused_by_its_name(field, value):
     ],
 )
 def test_names_that_collide_or_are_empty_are_refused(names):
-    with pytest.raises(ValidationError, match="must be two different names"):
+    with pytest.raises(ValidationError, match=r"two different names|at least 1"):
         ExportConfig(**names)
 
 

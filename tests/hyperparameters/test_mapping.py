@@ -252,7 +252,7 @@ def test_an_unknown_model_is_no_model():
 def test_groups_say_which_keys_do_not_fit():
     with pytest.raises(ConfigError, match="more than one role"):
         parameters(label_name="price")
-    with pytest.raises(ConfigError, match=r"^training: val_check_interval"):
+    with pytest.raises(ConfigError, match=r"^val_check_interval: val_check_interval"):
         parameters(val_check_interval=1.5)
 
 

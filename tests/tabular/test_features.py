@@ -226,7 +226,7 @@ def test_parts_fitted_on_other_columns_are_refused():
     train = table(BINARY)
     fitted = fit_tabular(train, BINARY, TabularConfig())
     other = BINARY.model_copy(update={"numeric": ("price",)})
-    with pytest.raises(ArtifactError, match="Re-run the tabular stage"):
+    with pytest.raises(ArtifactError, match="Re-run the stage tabular"):
         transform_features(train, other, *parts(fitted))
 
 

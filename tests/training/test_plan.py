@@ -120,7 +120,7 @@ def test_an_encoder_that_is_no_longer_the_one_of_the_tokens_is_refused(
     with pytest.raises(ArtifactError, match=what) as caught:
         plan()
     assert str(caught.value).startswith(f"Text field 'a': the encoder {folder}")
-    assert str(caught.value).endswith("re-run: kedro run --pipelines=text,train")
+    assert str(caught.value).endswith("Re-run the stages text, train.")
 
 
 def test_more_fields_than_the_architecture_takes_are_refused(tiny):
@@ -135,7 +135,7 @@ def test_a_token_table_without_its_record_is_refused(tmp_path, tiny):
     write_arrow(tmp_path / "t.arrow", pa.table({"review": token_column([[], []])}))
     bare = ArrowFile(tmp_path / "t.arrow")
     _, features = tiny.files(rows=2)
-    with pytest.raises(ArtifactError, match=r"'review'.*Re-run the text stage"):
+    with pytest.raises(ArtifactError, match=r"'review'.*Re-run the stage text"):
         plan_of((bare, bare), (features, features))
 
 

@@ -21,9 +21,12 @@ from tabweave.bundle.contents import (
 from tabweave.bundle.strict_json import parse_json
 from tabweave.errors import ArtifactError, Problems, shorten, some_of
 
-AGAIN = (
-    "Take the bundle again from where it was made, or run: kedro run --pipelines=export"
-)
+
+def not_whole(what: str) -> ArtifactError:
+    """The error of a bundle that is not as it was made."""
+    return ArtifactError(
+        f"{what} Take the bundle again from where it was made.", stages=("export",)
+    )
 
 
 class _Entries(BaseModel):
@@ -85,8 +88,8 @@ def read_manifest(data: bytes) -> Manifest:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ArtifactError(
-            f"{MANIFEST} is not the manifest of a bundle: {some_of(faults, 5)}. {AGAIN}"
+        raise not_whole(
+            f"{MANIFEST} is not the manifest of a bundle: {some_of(faults, 5)}."
         ) from error
     _check_names(manifest)
     return manifest
@@ -115,4 +118,4 @@ def _check_names(manifest: Manifest) -> None:
             f"{PIPELINE}: must be there, or pipeline_refused must say why not."
         )
     if problems:
-        raise ArtifactError(f"{problems}\n{AGAIN}")
+        raise not_whole(f"{problems}\n")

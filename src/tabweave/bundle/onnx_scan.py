@@ -149,8 +149,8 @@ class _Scan:
     def refusal(self, what: str) -> ArtifactError:
         """The error that says what is wrong with the file."""
         return ArtifactError(
-            f"{self.name} is refused: {what}. Export the model again (kedro run "
-            "--pipelines=export), or take the file again from where it was made."
+            f"{self.name} is refused: {what}. Take the file again from where it was made.",
+            stages=("export",),
         )
 
     def _count(self, kind: str, depth: int) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from tabweave.bundle.contents import MANIFEST, MANIFEST_LIMIT, PIPELINE, part_of
 from tabweave.bundle.folder import OpenFolder, opened_folder
-from tabweave.bundle.manifest import AGAIN, FileEntry, Manifest, read_manifest
+from tabweave.bundle.manifest import FileEntry, Manifest, not_whole, read_manifest
 from tabweave.bundle.onnx_scan import scan_onnx
 from tabweave.bundle.strict_json import parse_json
 from tabweave.cells import CellRules
@@ -99,21 +99,21 @@ def _check_listing(folder: OpenFolder, manifest: Manifest) -> None:
     for name in sorted(there - listed):
         problems.add(f"{shorten(name)}: is not in the manifest; remove it.")
     if problems:
-        raise ArtifactError(f"{problems}\n{AGAIN}")
+        raise not_whole(f"{problems}\n")
 
 
 def _verified(folder: OpenFolder, entry: FileEntry) -> bytes:
     """The bytes of a file, if they are those of the manifest."""
     content = folder.read(entry.path, entry.size)
     if len(content) != entry.size:
-        raise ArtifactError(
+        raise not_whole(
             f"{folder.path}/{entry.path} has {len(content):,} bytes, but the manifest "
-            f"says {entry.size:,}. {AGAIN}"
+            f"says {entry.size:,}."
         )
     if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise ArtifactError(
+        raise not_whole(
             f"{folder.path}/{entry.path} is damaged or was changed: its sha256 is not "
-            f"the one in the manifest. {AGAIN}"
+            f"the one in the manifest."
         )
     return content
 
@@ -130,7 +130,7 @@ def _checked(content: bytes, name: str, path: str) -> Any:
         try:
             content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ArtifactError(f"{name} is not UTF-8. {AGAIN}") from error
+            raise not_whole(f"{name} is not UTF-8.") from error
     return None
 
 
@@ -143,6 +143,4 @@ def _as_model(
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]
         )
-        raise ArtifactError(
-            f"{folder}/{path} cannot be read: {faults}. {AGAIN}"
-        ) from error
+        raise not_whole(f"{folder}/{path} cannot be read: {faults}.") from error

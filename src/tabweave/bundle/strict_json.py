@@ -76,6 +76,6 @@ def _check_nesting(data: bytes, name: str) -> None:
 
 def _refused(name: str, what: str) -> ArtifactError:
     return ArtifactError(
-        f"{name} is refused: {what}. Take the bundle again from where it was made, or "
-        "run: kedro run --pipelines=export"
+        f"{name} is refused: {what}. Take the bundle again from where it was made.",
+        stages=("export",),
     )

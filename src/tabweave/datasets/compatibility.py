@@ -31,15 +31,14 @@ class PthDataset(FileDataset[dict[str, Any], dict[str, Any]]):
         from tabweave.training.archive import load_archive
 
         if not self.path.is_file():
-            raise ArtifactError(
-                f"{self.path} does not exist. Run: kedro run --pipelines=export"
-            )
+            raise ArtifactError(f"{self.path} does not exist.", stages=("export",))
         try:
             found: dict[str, Any] = load_archive(self.path)
         except ArtifactError as error:
             raise ArtifactError(
                 f"{self.path} cannot be read as tensors and plain values: "
-                f"{error.__cause__}. Run: kedro run --pipelines=export"
+                f"{error.__cause__}.",
+                stages=("export",),
             ) from error
         return found
 
@@ -79,9 +78,7 @@ class PickleDataset(FileDataset[Any, Any]):
             ArtifactError: The file is missing, or holds more than plain values.
         """
         if not self.path.is_file():
-            raise ArtifactError(
-                f"{self.path} does not exist. Run: kedro run --pipelines=export"
-            )
+            raise ArtifactError(f"{self.path} does not exist.", stages=("export",))
         return read_pickle(self.path)
 
     def save(self, data: Any) -> None:

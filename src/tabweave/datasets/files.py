@@ -59,9 +59,7 @@ class TokenizersDataset(FileDataset[dict[str, str], dict[str, str]]):
             ArtifactError: The folder is missing; an empty one has no text fields.
         """
         if not self.path.is_dir():
-            raise ArtifactError(
-                f"{self.path} does not exist. Run: kedro run --pipelines=text"
-            )
+            raise ArtifactError(f"{self.path} does not exist.", stages=("text",))
         files = sorted(self.path.glob("*/tokenizer.json"))
         return {f.parent.name: f.read_text(encoding="utf-8") for f in files}
 
@@ -98,7 +96,7 @@ class OnnxDataset(FileDataset[bytes, bytes]):
             return self.path.read_bytes()
         except FileNotFoundError as error:
             raise ArtifactError(
-                f"{self.path} does not exist. Run: kedro run --pipelines=export"
+                f"{self.path} does not exist.", stages=("export",)
             ) from error
 
     def save(self, data: bytes) -> None:

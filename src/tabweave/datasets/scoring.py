@@ -34,10 +34,7 @@ class ScoringInputDataset(UsersFileDataset):
     """The user's file, or files, to be scored."""
 
     PARAMETER = "score.input"
-    USE = (
-        "score: kedro run --pipelines=score "
-        "--params=score.input=<file>,score.output=<file>"
-    )
+    USE = "score: --params=score.input=<file>,score.output=<file>"
     HOLDS = "input"
 
 

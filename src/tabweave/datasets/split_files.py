@@ -19,7 +19,7 @@ class SourceTableDataset(UsersFileDataset):
     """The user's one table that is to be split."""
 
     PARAMETER = "split.source"
-    USE = "split: kedro run --pipelines=split --params=split.source=<file>"
+    USE = "split: --params=split.source=<file>"
     HOLDS = "source"
 
 

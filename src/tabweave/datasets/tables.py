@@ -55,7 +55,7 @@ class UsersFileDataset(FileDataset[pa.Table, Source]):
     PARAMETER: ClassVar[str]
     """The parameter that names it."""
     USE: ClassVar[str]
-    """What it is named for, and the command that does so."""
+    """What it is named for, and the option that does so."""
     HOLDS: ClassVar[str]
     """What a message calls its rows."""
 

@@ -7,7 +7,7 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tabweave.schema import Parameters
+from tabweave.schema import Parameters, contradiction
 
 MetricName = Literal[
     "auroc", "average_precision", "f1_score", "precision", "recall", "accuracy"
@@ -50,5 +50,7 @@ class EvaluationConfig(Parameters):
     def _metrics_are_distinct(self) -> Self:
         repeated = sorted({m for m in self.metrics if self.metrics.count(m) > 1})
         if repeated:
-            raise ValueError(f"metrics {repeated} are named twice; name each one once")
+            raise contradiction(
+                f"metrics {repeated} are named twice; name each one once", "metrics"
+            )
         return self

@@ -125,6 +125,6 @@ def _check(model: Classifier, rows: Rows) -> None:
     if model.spec.features and tuple(rows.feature_names) != model.spec.features:
         raise ArtifactError(
             f"{rows.feature_file.path} has the features {rows.feature_names}, but the "
-            f"model was trained on {list(model.spec.features)}. Re-run the tabular stage "
-            "or train again."
+            f"model was trained on {list(model.spec.features)}.",
+            stages=("tabular", "train"),
         )

@@ -88,7 +88,8 @@ def _vocabulary(tokenizers: Mapping[str, str], field: str) -> dict[str, int]:
     if field not in tokenizers:
         raise ArtifactError(
             f"Text field {field!r} of the model has no tokenizer; there are "
-            f"{some_of(tokenizers)}. Re-run: kedro run --pipelines=text"
+            f"{some_of(tokenizers)}.",
+            stages=("text",),
         )
     found = Tokenizer.from_str(tokenizers[field]).get_vocab(with_added_tokens=True)
     return dict(sorted(found.items(), key=lambda entry: (entry[1], entry[0])))
@@ -133,7 +134,8 @@ def predict_results(predictions: pa.Table, classes: Sequence[str]) -> dict[str, 
     if missing:
         raise ArtifactError(
             f"The predictions have no column {some_of(missing)}; they have "
-            f"{some_of(predictions.column_names)}. Re-run: kedro run --pipelines=evaluate"
+            f"{some_of(predictions.column_names)}.",
+            stages=("evaluate",),
         )
     labels = predictions["label"].cast(pa.string())
     numbers = pc.index_in(labels, value_set=pa.array(classes, pa.string()))
@@ -141,7 +143,8 @@ def predict_results(predictions: pa.Table, classes: Sequence[str]) -> dict[str, 
         wrong = pc.unique(labels.filter(pc.is_null(numbers))).to_pylist()
         raise ArtifactError(
             f"The predictions have the labels {some_of(wrong)}, which are not among the "
-            f"classes {some_of(classes)}. Re-run: kedro run --pipelines=evaluate"
+            f"classes {some_of(classes)}.",
+            stages=("evaluate",),
         )
     columns = [predictions[name].to_numpy().astype(np.float32) for name in names]
     return {

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from tabweave.schema import Parameters
+from tabweave.errors import shorten
+from tabweave.schema import Parameters, contradiction
 
 OUTPUT, TABLE, LABEL = "probabilities", "tab", "label"
 """Names in the ONNX file that are not a matter of choice."""
+
+
+OnnxName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Int8Limits(Parameters):
@@ -30,15 +34,15 @@ class ExportConfig(Parameters):
 
     OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"timing_seconds"})
 
-    text_input_ids_key: str = "input_ids"
+    text_input_ids_key: OnnxName = "input_ids"
     """Name of the token id input; further text fields get ``<field>_`` before it."""
-    text_attention_mask_key: str = "attention_mask"
+    text_attention_mask_key: OnnxName = "attention_mask"
     """Name of the mask input."""
     parity_rows: PositiveInt = 256
     """Rows of val that are compared with PyTorch, at every batch size."""
-    parity_batch_sizes: tuple[PositiveInt, ...] = (1, 7, 32)
+    parity_batch_sizes: tuple[PositiveInt, ...] = Field((1, 7, 32), min_length=1)
     """Rows per call in the comparison."""
-    parity_tolerance: PositiveFloat = 1e-5
+    parity_tolerance: float = Field(1e-5, gt=0, lt=1)
     """Largest difference of a probability from PyTorch in fp32."""
     pipeline: bool = True
     """Whether pipeline.onnx, which takes raw rows, is made; a bundle without it says so."""
@@ -49,17 +53,19 @@ class ExportConfig(Parameters):
     """Whether models of 8-bit integers are made, too; they must keep `int8_limits`."""
     int8_limits: Int8Limits = Int8Limits()
     """How far their answers may be from those of fp32."""
-    timing_seconds: float = Field(4.0, ge=0, allow_inf_nan=False)
+    timing_seconds: float = Field(4.0, ge=0)
     """Seconds in which the report times the models; 0 leaves the times out."""
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
         taken = (TABLE, OUTPUT, LABEL)
         names = [self.text_input_ids_key, self.text_attention_mask_key, *taken]
-        if len(set(names)) < len(names) or not all(names):
-            raise ValueError(
-                f"text_input_ids_key {self.text_input_ids_key!r} and "
-                f"text_attention_mask_key {self.text_attention_mask_key!r} must be two "
-                f"different names, not empty and none of {', '.join(map(repr, taken))}"
+        if len(set(names)) < len(names):
+            raise contradiction(
+                f"text_input_ids_key {shorten(names[0])} and text_attention_mask_key "
+                f"{shorten(names[1])} must be two different names and none of "
+                f"{', '.join(map(repr, taken))}",
+                "text_input_ids_key",
+                "text_attention_mask_key",
             )
         return self

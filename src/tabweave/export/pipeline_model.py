@@ -78,7 +78,8 @@ def _check_fit(preprocessing: ModelProto, core: ModelProto) -> None:
     if missing or len(versions) > 1:
         raise ExportError(
             f"The model wants {missing}, which the preprocessing does not give, or their "
-            f"opsets {sorted(versions)} differ. Re-run: kedro run --pipelines=export"
+            f"opsets {sorted(versions)} differ.",
+            stages=("export",),
         )
 
 

@@ -93,7 +93,8 @@ class Preparation:
         if unknown:
             raise ExportError(
                 f"The model reads the features {unknown}, but the tabular stage gives "
-                f"{list(given)}. Re-run from the tabular stage on."
+                f"{list(given)}.",
+                stages=("tabular", "train", "evaluate", "export"),
             )
         return {name: known[name] for name in self.features}
 

@@ -4,21 +4,23 @@ Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the h
 what Kedro does and call them.
 """
 
+from tabweave.hooks.advice import AdviceHooks, rerun_command
 from tabweave.hooks.full_disk import FullDiskHooks
 from tabweave.hooks.locking import LockHooks
 from tabweave.hooks.progress import PROGRESS
-from tabweave.hooks.provenance import ProvenanceHooks, command
+from tabweave.hooks.provenance import ProvenanceHooks
 from tabweave.hooks.stages import STAGES, artifact_path, stage_of
 from tabweave.hooks.summary import SummaryHooks
 
 __all__ = [
     "PROGRESS",
     "STAGES",
+    "AdviceHooks",
     "FullDiskHooks",
     "LockHooks",
     "ProvenanceHooks",
     "SummaryHooks",
     "artifact_path",
-    "command",
+    "rerun_command",
     "stage_of",
 ]

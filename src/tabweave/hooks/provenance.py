@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from kedro.pipeline.node import Node
 from tabweave import __version__
 from tabweave.artifacts import STAGE_FORMATS, Provenance
 from tabweave.errors import ArtifactError, Problems
+from tabweave.hooks.advice import rerun_command
 from tabweave.hooks.selection import refuse_versions
 from tabweave.hooks.stages import (
     PARAMETER,
@@ -29,23 +29,6 @@ from tabweave.hooks.stages import (
 from tabweave.hooks.staleness import Hashes, StalenessCheck
 
 logger = logging.getLogger(__name__)
-
-
-def command(stages: Sequence[str], run_params: dict[str, Any]) -> str:
-    """The command that runs stages in the environment and parameters of this run."""
-    env, given = run_params.get("env"), run_params.get("runtime_params")
-    words = ["kedro run", f"--env={env}" if env else ""]
-    words.append(f"--pipelines={','.join(stages)}")
-    words.append(f"--params={','.join(_flat(given))}" if given else "")
-    return " ".join(word for word in words if word)
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}={value}"
 
 
 @dataclass
@@ -107,7 +90,7 @@ class ProvenanceHooks:
         raise ArtifactError(f"{problems}\nRe-run: {self._again(check.to_run | own)}")
 
     def _again(self, stages: set[str]) -> str:
-        return command([s for s in STAGES if s in stages], self.run.params)
+        return rerun_command([s for s in STAGES if s in stages], self.run.params)
 
     def _instead_of_only_missing(
         self, pipeline: Pipeline, catalog: CatalogProtocol

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tabweave.errors import ConfigError, did_you_mean, shorten
+from tabweave.errors import ConfigError, did_you_mean, readable, shorten
 from tabweave.hyperparameters.fields import Hyperparameters
 from tabweave.hyperparameters.places import (
     PLACES,
@@ -39,7 +39,7 @@ def _faults(h: Hyperparameters) -> Iterator[str]:
     if h.model_class not in ARCHITECTURES:
         hint = did_you_mean(h.model_class, ARCHITECTURES)
         known = ", ".join(ARCHITECTURES)
-        yield f"Unknown model class: {h.model_class}.{hint} Known: {known}."
+        yield f"Unknown model class: {readable(h.model_class)}.{hint} Known: {known}."
     for key, place in PLACES.items():
         value = getattr(h, key)
         if isinstance(place, Refused) and value not in place.accepted:
@@ -129,11 +129,17 @@ def _encoder(h: Hyperparameters) -> Iterator[tuple[str, Any]]:
 
 def _group_fault(group: str, fault: dict[str, Any]) -> str:
     path = ".".join([group, *(str(part) for part in fault["loc"])])
+    fields = fault.get("ctx", {}).get("fields", ())
+    paths = tuple(f"{path}.{field}" for field in fields) or (path,)
     keys = [
         key
         for key, place in PLACES.items()
         if not isinstance(place, Unused | Refused)
-        and any(path.startswith(parameter) for parameter in place.parameters)
+        and any(
+            one == parameter or one.startswith(f"{parameter}.")
+            for parameter in place.parameters
+            for one in paths
+        )
     ]
     message = fault["msg"].removeprefix("Value error, ")
     return f"{', '.join(keys) or path}: {message}."

@@ -14,12 +14,13 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
-from tabweave.errors import did_you_mean
+from tabweave.errors import did_you_mean, readable, shorten
 from tabweave.models.parts import FusionKind, TextKind
-from tabweave.schema import Parameters
+from tabweave.schema import Parameters, contradiction
 
 CUSTOM = "custom"
 
@@ -117,8 +118,10 @@ class ScratchConfig(Parameters):
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"num_heads {self.num_heads} must divide hidden_size {self.hidden_size}"
+            raise contradiction(
+                f"num_heads {self.num_heads} must divide hidden_size {self.hidden_size}",
+                "num_heads",
+                "hidden_size",
             )
         return self
 
@@ -136,9 +139,11 @@ class CnnConfig(Parameters):
     @model_validator(mode="after")
     def _channels_of_every_layer(self) -> Self:
         if len(self.num_channels) != self.num_layers:
-            raise ValueError(
-                f"num_channels {list(self.num_channels)} must have one number for each "
-                f"of the num_layers {self.num_layers} layers"
+            raise contradiction(
+                f"num_channels {shorten(list(self.num_channels))} must have one number "
+                f"for each of the num_layers {self.num_layers} layers",
+                "num_channels",
+                "num_layers",
             )
         return self
 
@@ -229,42 +234,48 @@ class ModelConfig(Parameters):
     numeric_embedding: NumericEmbeddingConfig = NumericEmbeddingConfig()
     """How numeric features enter the table's encoder."""
 
-    @model_validator(mode="after")
-    def _name_is_known(self) -> Self:
-        if self.model_class not in ARCHITECTURES:
-            hint = did_you_mean(self.model_class, ARCHITECTURES)
+    @field_validator("model_class")
+    @classmethod
+    def _name_is_known(cls, name: str) -> str:
+        if name not in ARCHITECTURES:
             raise ValueError(
-                f"Unknown model class: {self.model_class}.{hint} Known: "
-                f"{', '.join(ARCHITECTURES)}"
+                f"Unknown model class: {readable(name)}."
+                f"{did_you_mean(name, ARCHITECTURES)} Known: {', '.join(ARCHITECTURES)}"
             )
-        return self
+        return name
 
     @model_validator(mode="after")
     def _parts_belong_to_custom(self) -> Self:
         parts = {"text_encoder": self.text_encoder, "fusion": self.fusion}
         given = [name for name, value in parts.items() if value is not None]
         if given and self.model_class != CUSTOM:
-            raise ValueError(
+            raise contradiction(
                 f"{' and '.join(given)} choose the parts of model_class {CUSTOM}, but "
-                f"model_class is {self.model_class}, which names its parts itself"
+                f"model_class is {self.model_class}, which names its parts itself",
+                *given,
+                "model_class",
             )
         return self
 
     @model_validator(mode="after")
     def _pooler_is_there(self) -> Self:
         if self.reinit_pooler and self.pooling != "pooler":
-            raise ValueError(
+            raise contradiction(
                 f"reinit_pooler starts the pooler anew, but pooling is {self.pooling}, "
-                "which has none: set pooling to pooler, or leave reinit_pooler out"
+                "which has none: set pooling to pooler, or leave reinit_pooler out",
+                "reinit_pooler",
+                "pooling",
             )
         return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.fusion_heads and self.hidden_common_dim % self.fusion_heads:
-            raise ValueError(
+            raise contradiction(
                 f"fusion_heads {self.fusion_heads} must divide hidden_common_dim "
-                f"{self.hidden_common_dim}"
+                f"{self.hidden_common_dim}",
+                "fusion_heads",
+                "hidden_common_dim",
             )
         return self
 

@@ -124,7 +124,8 @@ def pretrained_encoder_config(source: str, max_sen_len: int) -> dict[str, Any]:
     if max_sen_len > longest:
         raise ConfigError(
             f"text.max_sen_len is {max_sen_len}, but the encoder {source!r} takes at most "
-            f"{longest} tokens. Lower text.max_sen_len and re-run the text stage."
+            f"{longest} tokens. Lower text.max_sen_len.",
+            stages=("text", "train"),
         )
     return _plain(config)
 

@@ -205,8 +205,7 @@ def load_model(folder: Path) -> Classifier:
         StrictDataclassError,
     ) as error:
         raise ArtifactError(
-            f"{folder} does not hold a whole model: {error}. Re-run: kedro run "
-            "--pipelines=train"
+            f"{folder} does not hold a whole model: {error}.", stages=("train",)
         ) from error
     return model.eval()
 

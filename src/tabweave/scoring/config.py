@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from tabweave.schema import LocalPath, Parameters, Quoting
+from tabweave.schema import Parameters, PathText, Quoting
 
 
 class ScoreConfig(Parameters):
@@ -14,13 +14,13 @@ class ScoreConfig(Parameters):
 
     OF_THE_RUN: ClassVar[frozenset[str]] = frozenset({"overwrite"})
 
-    bundle: LocalPath | None = None
+    bundle: PathText | None = None
     """Folder of the bundle; None is the one that the export stage has written."""
-    input: LocalPath | None = None
+    input: PathText | None = None
     """The rows to score, .csv, .tsv or .parquet; relative to the project root."""
-    output: LocalPath | None = None
+    output: PathText | None = None
     """File for the rows with predictions, in the format of the input."""
-    rejects: LocalPath | None = None
+    rejects: PathText | None = None
     """File for rows that cannot be scored; None refuses an input with such a row."""
     quoting: Quoting | None = None
     """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character

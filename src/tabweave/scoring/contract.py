@@ -115,6 +115,6 @@ def _fault(session: Any, contract: Contract, schema: DataSchema) -> str:
 
 def _refused(name: str, what: str) -> ArtifactError:
     return ArtifactError(
-        f"{name} is not a pipeline that this version of tabweave can run: {what}. Run "
-        "the export stage again: kedro run --pipelines=export"
+        f"{name} is not a pipeline that this version of tabweave can run: {what}.",
+        stages=("export",),
     )

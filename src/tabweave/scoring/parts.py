@@ -108,7 +108,8 @@ class Parts:
 
 def parts_folder(output: Path) -> Path:
     """Where the parts of an output lie until it is written."""
-    return output.with_name(f"{output.name}.parts")
+    # A path such as "." has no name; `ScoringPaths.check` says so in our words.
+    return output.parent / f"{output.name}.parts"
 
 
 def claimed_paths(output: Path) -> set[Path]:

@@ -107,14 +107,14 @@ class PipelineRuntime:
             # The runtime has no error class of its own that all its errors share.
             why = limit_that_was_met(options, error) or shorten(str(error), 300)
             raise ArtifactError(
-                f"{self._name} failed on a batch of {rows} rows: {why}. Run the export "
-                "stage again: kedro run --pipelines=export"
+                f"{self._name} failed on a batch of {rows} rows: {why}.",
+                stages=("export",),
             ) from error
         if np.shape(found) != (rows, len(self.contract.classes)):
             raise ArtifactError(
                 f"{self._name} gave probabilities of shape {np.shape(found)} for {rows} "
-                f"rows and {len(self.contract.classes)} classes. Run the export stage "
-                "again: kedro run --pipelines=export"
+                f"rows and {len(self.contract.classes)} classes.",
+                stages=("export",),
             )
         return found
 
@@ -125,7 +125,8 @@ class PipelineRuntime:
             row = int(wrong[0])
             raise ArtifactError(
                 f"{self._name} gave {shorten(found[row].tolist())} for row {row + 1}, "
-                "which are not probabilities. Train and export the model again."
+                "which are not probabilities.",
+                stages=("train", "export"),
             )
 
 
@@ -170,9 +171,10 @@ def _content(bundle: Bundle, int8: bool) -> bytes:
         )
     if int8:
         raise ArtifactError(
-            f"{bundle.folder} holds no {INT8_PIPELINE}{_why_no_int8(bundle)} Export it "
-            "with kedro run --pipelines=export --params=export.int8=true, or score "
-            "without int8."
+            f"{bundle.folder} holds no {INT8_PIPELINE}{_why_no_int8(bundle)} Score "
+            "without int8, or make it.",
+            stages=("export",),
+            params="export.int8=true",
         )
     return bundle.pipeline
 
@@ -220,5 +222,6 @@ def _session(content: bytes, threads: int | None, name: str) -> Any:
         # As above: anything that it says means that the file cannot be used.
         raise ArtifactError(
             f"{name} cannot be loaded: {shorten(str(error), 300)}. Use a newer "
-            "onnxruntime, or run the export stage again: kedro run --pipelines=export"
+            "onnxruntime, or export again.",
+            stages=("export",),
         ) from error

@@ -175,13 +175,10 @@ class Scorer:
             if values is None
             else f"is not {shape[1]} numbers for each row of the sample, one at least"
         )
-        advice = (
-            " with --params=export.int8=true, or score without int8"
-            if self._int8
-            else ""
-        )
+        way_out = " Or score without int8." if self._int8 else ""
         raise ArtifactError(
             f"{self.folder}/sample/expected.json: {key!r} {fault}, so nothing says "
-            "whether this machine answers rightly. Export the bundle again: kedro run "
-            f"--pipelines=export{advice}."
+            f"whether this machine answers rightly.{way_out}",
+            stages=("export",),
+            params="export.int8=true" if self._int8 else "",
         )

@@ -7,9 +7,10 @@ import re
 from fractions import Fraction
 from typing import Literal, Self
 
-from pydantic import Field, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import Field, model_validator
 
-from tabweave.schema import LocalPath, Parameters
+from tabweave.errors import shorten
+from tabweave.schema import ColumnName, Parameters, PathText, contradiction
 
 Method = Literal["stratified", "time", "group"]
 
@@ -44,9 +45,9 @@ class SplitConfig(Parameters):
     The columns of ids, labels and texts are those of the group ``data``.
     """
 
-    source: LocalPath | None = None
+    source: PathText | None = None
     """The raw file, .csv, .tsv or .parquet; relative to the project root."""
-    output: LocalPath = "data/01_raw/split"
+    output: PathText = "data/01_raw/split"
     """Folder that receives the train, val and test folders; a folder of its own."""
     method: Method = "stratified"
     """By class at random, by time, or by group: the rule that divides the rows."""
@@ -56,12 +57,12 @@ class SplitConfig(Parameters):
     """Share of the rows for test, between 0 and 1; the rest is train."""
     seed: int = Field(default=42, ge=0, lt=2**63)
     """Seed of the hash that ranks ids and groups; a split by time does not use it."""
-    time_column: str | None = None
+    time_column: ColumnName | None = None
     """Column of ISO 8601 dates or times, or of numbers (method time)."""
-    embargo: StrictInt | StrictFloat | StrictStr | None = None
+    embargo: int | float | str | None = None
     """Least distance between two splits, such as 7d, 12h or PT12H; a number for times
     that are numbers (method time)."""
-    group_column: str | None = None
+    group_column: ColumnName | None = None
     """Column whose equal values stay in one split (method group)."""
     keep_duplicates_together: bool = False
     """Whether rows with equal or nearly equal texts stay in one split."""
@@ -71,9 +72,11 @@ class SplitConfig(Parameters):
     @model_validator(mode="after")
     def _fractions_leave_a_train_split(self) -> Self:
         if self.fractions[0] <= 0:
-            raise ValueError(
+            raise contradiction(
                 f"val_fraction {self.val_fraction} and test_fraction "
-                f"{self.test_fraction} leave nothing for train; their sum must be below 1"
+                f"{self.test_fraction} leave nothing for train; their sum must be below 1",
+                "val_fraction",
+                "test_fraction",
             )
         return self
 
@@ -81,21 +84,29 @@ class SplitConfig(Parameters):
     def _settings_fit_the_method(self) -> Self:
         for method, name in (("time", "time_column"), ("group", "group_column")):
             if self.method == method and getattr(self, name) is None:
-                raise ValueError(f"method '{method}' needs {name}; name the column")
+                raise contradiction(
+                    f"method '{method}' needs {name}; name the column", name, "method"
+                )
             if self.method != method and getattr(self, name) is not None:
-                raise ValueError(
+                raise contradiction(
                     f"{name} is set, but method is '{self.method}'; set method to "
-                    f"'{method}' or {name} to null"
+                    f"'{method}' or {name} to null",
+                    name,
+                    "method",
                 )
         if self.method != "time" and self.embargo is not None:
-            raise ValueError(
+            raise contradiction(
                 f"embargo is set, but method is '{self.method}'; an embargo needs "
-                "method 'time'"
+                "method 'time'",
+                "embargo",
+                "method",
             )
         if self.method == "time" and self.keep_duplicates_together:
-            raise ValueError(
+            raise contradiction(
                 "keep_duplicates_together contradicts method 'time': a text that comes "
-                "again later belongs to the later split; set it to false"
+                "again later belongs to the later split; set it to false",
+                "keep_duplicates_together",
+                "method",
             )
         return self
 
@@ -103,10 +114,11 @@ class SplitConfig(Parameters):
     def _embargo_is_a_length(self) -> Self:
         length = self.embargo_length
         if self.embargo is not None and not (length and 0 < length < math.inf):
-            raise ValueError(
-                f"embargo {self.embargo!r} is not a length above zero; write a duration "
-                "such as 7d, 12h, 1d12h, 30min, P7D or PT12H (no months or years), or a "
-                "number for times that are numbers"
+            raise contradiction(
+                f"embargo {shorten(self.embargo)} is not a length above zero; write a "
+                "duration such as 7d, 12h, 1d12h, 30min, P7D or PT12H (no months or "
+                "years), or a number for times that are numbers",
+                "embargo",
             )
         return self
 

@@ -134,7 +134,8 @@ def _check_fitted(
     if set(fitted) != set(wanted):
         raise ArtifactError(
             f"The {part} know the columns {sorted(fitted)}, but the schema has "
-            f"{sorted(wanted)}. Re-run the tabular stage."
+            f"{sorted(wanted)}.",
+            stages=("tabular",),
         )
 
 

@@ -87,7 +87,8 @@ class Imputer:
             }
         except (AttributeError, KeyError, TypeError) as error:
             raise ArtifactError(
-                f"The imputer is damaged ({error!r}). Re-run the tabular stage."
+                f"The imputer is damaged ({error!r}).",
+                stages=("tabular",),
             ) from error
         return cls(columns)
 

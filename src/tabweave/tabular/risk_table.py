@@ -162,7 +162,8 @@ class RiskTables:
             )
         except (AttributeError, KeyError, TypeError, ValidationError) as error:
             raise ArtifactError(
-                f"The risk tables are damaged ({error!r}). Re-run the tabular stage."
+                f"The risk tables are damaged ({error!r}).",
+                stages=("tabular",),
             ) from error
 
 

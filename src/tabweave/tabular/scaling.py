@@ -54,8 +54,8 @@ class Scaler:
         unknown = sorted(set(features) - set(self.features))
         if unknown:
             raise ArtifactError(
-                f"The scaler was fitted without the features {unknown}. Re-run the "
-                "tabular stage."
+                f"The scaler was fitted without the features {unknown}.",
+                stages=("tabular",),
             )
         return {
             name: self.features[name].apply(values) for name, values in features.items()
@@ -84,7 +84,8 @@ class Scaler:
             }
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
-                f"The scaler is damaged ({error!r}). Re-run the tabular stage."
+                f"The scaler is damaged ({error!r}).",
+                stages=("tabular",),
             ) from error
         return cls(features)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, PositiveInt
 
 from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
-from tabweave.schema import DataSchema, LocalPath, Parameters
+from tabweave.schema import ColumnName, DataSchema, Parameters, PathText
 
 Step = Literal[
     "dialogue_splitter",
@@ -53,7 +53,7 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     fault = _fault_of(steps)
     if fault:
         raise ValueError(
-            f"steps {list(steps)}: {fault}. The allowed order is "
+            f"steps {shorten(list(steps), 300)}: {fault}. The allowed order is "
             f"{', '.join(ALL_STEPS)}; leave out what you do not want, but keep the "
             "tokenizer"
         )
@@ -69,9 +69,9 @@ class TextFieldConfig(Parameters):
 
     name: str
     """Name of the field: a column of the token table and a folder of the tokenizer."""
-    columns: tuple[str, ...] = ()
+    columns: tuple[ColumnName, ...] = ()
     """Columns joined by one blank, in this order; empty means the column `name`."""
-    encoder: LocalPath | None = None
+    encoder: PathText | None = None
     """scratch, a local folder or a hub id."""
     steps: Steps | None = None
     """Steps of this field, in their order."""
@@ -88,7 +88,7 @@ class TextFieldConfig(Parameters):
 class TextConfig(Parameters):
     """Parameter group ``text``: how texts become chunks of token ids."""
 
-    encoder: LocalPath = SCRATCH
+    encoder: PathText = SCRATCH
     """Whose tokenizer: scratch (learned from train), a local folder or a hub id."""
     steps: Steps = ALL_STEPS
     """Steps of the first field; without dialogue_chunker a row has one chunk."""

@@ -67,14 +67,16 @@ class TokenInfo:
         if found is None:
             raise ArtifactError(
                 f"The token table says nothing about a text field {name!r}; it has "
-                f"{schema.names}. Re-run the text stage."
+                f"{schema.names}.",
+                stages=("text",),
             )
         try:
             return cls(**json.loads(found))
         except (TypeError, ValueError, RecursionError) as error:
             raise ArtifactError(
                 f"What the token table says about text field {name!r} is of another "
-                f"version ({error}). Re-run the text stage."
+                f"version ({error}).",
+                stages=("text",),
             ) from error
 
 
@@ -120,7 +122,8 @@ def tokenize_tables(
     if missing:
         raise ArtifactError(
             f"There is no tokenizer for text field {missing}, only for "
-            f"{sorted(tokenizers)}. Re-run the text stage."
+            f"{sorted(tokenizers)}.",
+            stages=("text",),
         )
     columns: list[dict[str, pa.Array]] = [{} for _ in tables]
     reports: list[dict[str, dict[str, Any]]] = [{} for _ in tables]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -13,12 +15,15 @@ from pydantic import (
     model_validator,
 )
 
-from tabweave.schema import Parameters
+from tabweave.errors import shorten
+from tabweave.schema import Parameters, contradiction
 
 # Chosen by runs on the demo and on product reviews, not copied from a paper: a small
 # encoder that starts from nothing needs a far higher rate than a pretrained one.
 SCRATCH_RATE, PRETRAINED_RATE = 5e-4, 1e-4
 
+
+LAST_PORT, MOST_PROCESSES, MOST_MACHINES = 65_535, 1024, 65_536
 
 LOWER_IS_BETTER = ("val/loss",)
 """Of what a validation gives, the values that are better when smaller."""
@@ -32,6 +37,22 @@ def lower_is_better(metric: str) -> bool:
         (True, False)
     """
     return metric in LOWER_IS_BETTER
+
+
+def endpoint(text: str) -> str:
+    """The text, where it is HOST:PORT.
+
+    Raises:
+        ValueError: It is not.
+    """
+    host, _, port = text.rpartition(":")
+    fits = port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= LAST_PORT
+    if not fits or not re.fullmatch(r"[^\s:/]+", host):
+        raise ValueError(
+            f"{shorten(text)} is not HOST:PORT, such as 10.0.0.5:29500; a port is a number "
+            f"from 1 to {LAST_PORT}"
+        )
+    return text
 
 
 class FsdpConfig(Parameters):
@@ -112,23 +133,23 @@ class TrainingConfig(Parameters):
     """Validation every so much of an epoch (<= 1), or every so many batches (> 1)."""
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     """Arithmetic of training; auto takes bf16-mixed where the hardware has it."""
-    threads: PositiveInt | None = None
+    threads: int | None = Field(None, ge=1, le=MOST_PROCESSES)
     """Compute threads; None takes what torch takes."""
     seed: int = Field(42, ge=0, lt=2**32)
     """Seed of initial weights, data order and dropout."""
     log_every_n_steps: PositiveInt = 10
     """Steps between two points of the training curves."""
-    num_workers: NonNegativeInt = 0
+    num_workers: int = Field(0, ge=0, le=MOST_PROCESSES)
     """Processes that read batches ahead; 0 reads them in the training process."""
     resume: Literal["never", "auto", "required"] = "never"
     """Go on from last.ckpt: if it is of this very training, or fail if it is not."""
     checkpoint_every_n_steps: PositiveInt | None = None
     """Steps between two writings of last.ckpt; None writes it after validations."""
-    devices: PositiveInt | Literal["auto"] = "auto"
+    devices: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | Literal["auto"] = "auto"
     """Processes on each machine; auto takes one per GPU, or one."""
-    num_nodes: PositiveInt = 1
+    num_nodes: int = Field(1, ge=1, le=MOST_MACHINES)
     """Machines; the others run ``tabweave join``."""
-    rendezvous: str | None = Field(None, pattern=r"^[^\s:/]+:\d{1,5}$")
+    rendezvous: Annotated[str, AfterValidator(endpoint)] | None = None
     """HOST:PORT of this machine, where the processes of several machines meet."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """Several processes: ddp, each has the whole model (auto), or fsdp, each a part."""
@@ -142,9 +163,10 @@ class TrainingConfig(Parameters):
     @model_validator(mode="after")
     def _interval_is_whole_beyond_one(self) -> Self:
         if self.val_check_interval > 1 and self.val_check_interval % 1:
-            raise ValueError(
+            raise contradiction(
                 f"val_check_interval {self.val_check_interval} is more than 1, so it "
-                "counts batches and must be a whole number"
+                "counts batches and must be a whole number",
+                "val_check_interval",
             )
         return self
 
@@ -152,47 +174,59 @@ class TrainingConfig(Parameters):
     def _checks_come_between_steps(self) -> Self:
         every, batches = self.val_check_interval, self.accumulate_grad_batches
         if every > 1 and every % batches:
-            raise ValueError(
+            raise contradiction(
                 f"val_check_interval {every:g} counts batches and must be a multiple of "
-                f"accumulate_grad_batches {batches}, so that no step is cut in two"
+                f"accumulate_grad_batches {batches}, so that no step is cut in two",
+                "val_check_interval",
+                "accumulate_grad_batches",
             )
         return self
 
     @model_validator(mode="after")
     def _tokens_are_counted_without_padding(self) -> Self:
         if self.max_tokens_per_batch is not None and self.batching != "packed":
-            raise ValueError(
+            raise contradiction(
                 f"max_tokens_per_batch {self.max_tokens_per_batch} counts tokens without "
                 f"padding, and batching {self.batching} computes padding too; set "
                 "batching to packed, or leave max_tokens_per_batch out and lower "
-                "batch_size"
+                "batch_size",
+                "max_tokens_per_batch",
+                "batching",
             )
         return self
 
     @model_validator(mode="after")
     def _machines_know_where_to_meet(self) -> Self:
         if self.num_nodes > 1 and self.rendezvous is None:
-            raise ValueError(
+            raise contradiction(
                 f"num_nodes is {self.num_nodes}, so rendezvous must say where the "
-                "machines meet: HOST:PORT, as the others reach this one"
+                "machines meet: HOST:PORT, as the others reach this one",
+                "rendezvous",
+                "num_nodes",
             )
         return self
 
     @model_validator(mode="after")
     def _parts_that_go_together(self) -> Self:
         if self.strategy != "fsdp" and self.fsdp != FsdpConfig():
-            raise ValueError(
+            raise contradiction(
                 f"fsdp is set ({self.fsdp}), but strategy is {self.strategy}; set strategy "
-                "to fsdp, or leave fsdp out"
+                "to fsdp, or leave fsdp out",
+                "fsdp",
+                "strategy",
             )
         if self.strategy == "fsdp" and self.gradient_compression != "none":
-            raise ValueError(
-                "gradient_compression is for strategy ddp; with fsdp, leave it out"
+            raise contradiction(
+                "gradient_compression is for strategy ddp; with fsdp, leave it out",
+                "gradient_compression",
+                "strategy",
             )
         if self.shards and self.ema_decay is not None:
-            raise ValueError(
+            raise contradiction(
                 f"ema_decay {self.ema_decay} averages whole weights, and fsdp has parts "
-                "of them in every process; use strategy ddp, or leave ema_decay out"
+                "of them in every process; use strategy ddp, or leave ema_decay out",
+                "ema_decay",
+                "strategy",
             )
         return self
 
@@ -204,9 +238,11 @@ class TrainingConfig(Parameters):
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
         if self.run_scheduler and self.lr_decay is not None:
-            raise ValueError(
+            raise contradiction(
                 f"lr_decay {self.lr_decay} is for a rate without a scheduler; set "
-                "run_scheduler to false, or leave lr_decay out"
+                "run_scheduler to false, or leave lr_decay out",
+                "lr_decay",
+                "run_scheduler",
             )
         return self
 

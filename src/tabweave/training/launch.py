@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 LAUNCHERS = ("torch.distributed.elastic", "torch.multiprocessing")
 PRELOADED = ["tabweave.training.rank_server", "tabweave.training.engine"]
 """Modules of the server that ranks are forked from, so that they start at once."""
+GUARD = (
+    "Every process reads the script again, so one that starts a training at its top level "
+    'is the likely cause: put the call under `if __name__ == "__main__":`'
+)
 GRACE_S = 15
 """Seconds that processes get to save and leave before they are killed."""
 
@@ -125,6 +130,7 @@ def launch(task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True) -
 
     from tabweave.training.ranks import Meeting, work
 
+    _refuse_while_a_process_reads_the_script()
     die_with_parent()
     multiprocessing.set_forkserver_preload(PRELOADED)
     threads = ranks.threads or max(1, (os.cpu_count() or 1) // ranks.devices)
@@ -143,6 +149,21 @@ def launch(task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True) -
                 _say_who_did_not_save(notes)
             interrupt(error.sigval)
     return next((found for found in results.values() if found is not None), None)
+
+
+def _refuse_while_a_process_reads_the_script() -> None:
+    # multiprocessing marks a process that is about to read the script of its parent.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise TrainingError(f"A process cannot start the training anew. {GUARD}.")
+
+
+def _likely_cause() -> str:
+    """Says what a script must look like, where a script of the user runs."""
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if script is None or main.__spec__ is not None or Path(script).suffix != ".py":
+        return ""
+    return f"{GUARD}; this script is {script}. "
 
 
 def _say_who_did_not_save(folder: Path) -> None:
@@ -239,7 +260,7 @@ def _explained(error: Any, folder: Path, logs: Path, warden: Warden) -> BaseExce
     _, failure = error.get_first_failure()
     return TrainingError(
         f"A process of the training ended with exit code {failure.exitcode} before it "
-        f"began: {failure.message}. The logs are in {logs}."
+        f"began: {failure.message}. {_likely_cause()}The logs are in {logs}."
     )
 
 

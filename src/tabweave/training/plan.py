@@ -77,14 +77,18 @@ def check_encoder(name: str, info: TokenInfo) -> None:
     if info.encoder == SCRATCH:
         return
     about = f"Text field {name!r}: the encoder {info.encoder}"
-    again = "Put back what was there, or re-run: kedro run --pipelines=text,train"
+    again, stages = "Put back what was there.", ("text", "train")
     weights = encoder_digest(info.encoder)
     if info.encoder_digest is not None and weights is None:
-        raise ArtifactError(f"{about} is gone since the text stage ran. {again}")
+        raise ArtifactError(
+            f"{about} is gone since the text stage ran. {again}", stages=stages
+        )
     try:
         tokenizer = tokenizer_digest(load_tokenizer_json(info.encoder))
     except ConfigError as error:
-        raise ArtifactError(f"{about} lost its tokenizer: {error} {again}") from error
+        raise ArtifactError(
+            f"{about} lost its tokenizer: {error.message} {again}", stages=stages
+        ) from error
     if tokenizer != info.tokenizer_digest:
         changed = "tokenizer.json is not the one that made the tokens"
     elif weights != info.encoder_digest:
@@ -166,7 +170,8 @@ def make_plan(
     if train.feature_names != val.feature_names:
         raise TrainingError(
             f"train has the features {train.feature_names}, but val has "
-            f"{val.feature_names}. Re-run: kedro run --pipelines=tabular,train"
+            f"{val.feature_names}.",
+            stages=("tabular", "train"),
         )
     return TrainingPlan(
         spec=describe_model(

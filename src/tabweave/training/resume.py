@@ -159,7 +159,12 @@ def resumable(
                 "or never to start from the beginning."
             )
         return None
-    values = checkpoint_values(path)
+    try:
+        values = checkpoint_values(path)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{error} Delete it, or set training.resume=never, to start from the beginning."
+        ) from error
     found = values.get(IDENTITY)
     if not isinstance(found, dict):
         other = ["it was written by another program or version"]

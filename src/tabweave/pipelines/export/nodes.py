@@ -134,7 +134,8 @@ def _check_there(content: bytes, report: dict[str, Any], name: str) -> None:
     """Refuses a file that is gone although its report says that it was accepted."""
     if not content and report["refused"] is None:
         raise ArtifactError(
-            f"{name} does not exist, though it was written. Re-run the export stage."
+            f"{name} does not exist, though it was written.",
+            stages=("export",),
         )
 
 

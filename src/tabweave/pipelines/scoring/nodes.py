@@ -14,7 +14,7 @@ def score_input(bundle: Path, source: Source, config: ScoreConfig) -> ScoringJob
     """What is to be scored, with which bundle; the rows are scored as they are written."""
     if config.output is None:
         raise ConfigError(
-            "score.output is not set. Name the file to write: kedro run "
-            "--pipelines=score --params=score.input=<file>,score.output=<file>."
+            "score.output is not set. Name the file to write: "
+            "--params=score.output=<file>."
         )
     return ScoringJob(bundle, source, config)
