@@ -80,11 +80,11 @@ class TabweaveConfigLoader(OmegaConfigLoader):
     ) -> None:
         check_local_paths({"--conf-source": conf_source})
         self._project = _project_of(Path(conf_source))
-        super().__init__(conf_source, env, runtime_params, **kwargs)
-        self._check_environment()
         check_conf_folders(
             Path(conf_source) / name for name in ("base", env or "local")
         )
+        super().__init__(conf_source, env, runtime_params, **kwargs)
+        self._check_environment()
         self._layers = _checked_layers((runtime_params or {}).get("layers", {}))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         # Resolvers are global: another loader of this process may have set its own.
         OmegaConf.register_new_resolver("layer", self._layer, replace=True)
         OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
-        if key != "parameters" and key in self.config_patterns:
+        if key == "catalog":
             # Its own errors would lose their words inside an interpolation.
             self["parameters"]
         config = super().__getitem__(key)

@@ -39,12 +39,20 @@ def shown_on_one_screen(kinds: Kinds = ()) -> Iterator[None]:
 
 def one_screen(text: str) -> str:
     """As much of a message as fits, and how much more there was."""
-    lines = [cut(line, WIDTH) for line in text.splitlines()]
+    lines = [cut(_without_controls(line), WIDTH) for line in text.splitlines()]
     if len(lines) <= LINES:
         return "\n".join(lines)
     head, tail = LINES - 4, 3
     left_out = f"… {len(lines) - head - tail} more lines …"
     return "\n".join([*lines[:head], left_out, *lines[-tail:]])
+
+
+def _without_controls(line: str) -> str:
+    """What a terminal would obey is shown instead."""
+    return "".join(
+        letter if letter.isprintable() or letter in " \t" else repr(letter)[1:-1]
+        for letter in line
+    )
 
 
 class Command(click.Command):

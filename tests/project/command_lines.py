@@ -38,7 +38,8 @@ def child(words, write):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for handle in (1, 2):
         os.dup2(write, handle)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.stdout = os.fdopen(1, "w")
+    sys.stderr = os.fdopen(2, "w", errors="backslashreplace")  # as Python opens it
     code = 0
     try:
         call(words)
