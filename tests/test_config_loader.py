@@ -145,7 +145,7 @@ def test_a_configuration_from_elsewhere_counts_from_where_one_stands(
         file.add(conf, "conf")
     (conf.parent / "pyproject.toml").unlink()
     here = tmp_path_factory.mktemp("here")
-    (here / "models" / "minilm").mkdir(parents=True)
+    encoder_folder(here / "models" / "minilm")
     monkeypatch.chdir(here)
     found = loader(conf if kind == "folder" else archive)["parameters"]["text"]
     assert found["encoder"] == str(here / "models" / "minilm")
