@@ -191,8 +191,9 @@ def _note(handle: int, claim: Claim) -> None:
 def _command() -> str:
     name, *given = sys.argv or [""]
     path = Path(name)
-    words = [path.parent.name if path.stem == "__main__" else path.name, *given]
-    return shlex.join(words)
+    # Kedro names itself "python -m kedro".
+    name = path.parent.name if path.stem == "__main__" else path.name
+    return f"{name} {shlex.join(given)}"
 
 
 def _let_go(handle: int, lock: Path, owner: int) -> None:
