@@ -140,3 +140,14 @@ def test_snippets_compile(path):
     found = [m for m in FENCE.finditer(text) if m["kind"] == "python"]
     for snippet in found:
         ast.parse(snippet["code"], filename=name_of(path))
+
+
+def test_data_names_every_file_that_a_stage_writes():
+    page = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    catalogs = (ROOT / "conf" / "base").glob("*/catalog.yml")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in catalogs)
+    written = re.findall(r"\$\{layer:\w+\}/([^}\s]*?(?:\{split\})?[\w.]+)", text)
+    assert len(written) > 30
+    for name in written:
+        stem = name.removeprefix("{split}").split(".")[0]
+        assert stem in page, name
