@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ import click
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+MAX_DATA = 16 * 2**30
+"""Most bytes of a process that only scores, texts and weights included."""
 
 
 @click.command()
@@ -63,9 +67,18 @@ def _refused(error: ValidationError) -> str:
     )
 
 
+def bound_this_process() -> None:
+    """Bounds the memory of a process that does nothing but score.
+
+    Texts that a graph repeats are not in the memory that sessions share. A lower limit
+    that is set already stays.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > MAX_DATA:
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_DATA, hard))
+
+
 def main(arguments: list[str]) -> None:
     """Runs the command with these arguments, in a process that does nothing else."""
-    from tabweave.scoring.limits import bound_this_process
-
     bound_this_process()
     score(args=arguments, prog_name="tabweave score")
