@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,9 @@ from tabweave.one_screen import Command
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+MAX_DATA = 16 * 2**30
+"""Most bytes of a process that only scores, texts and weights included."""
 
 
 class LocalPath(click.Path):
@@ -96,9 +100,18 @@ def _refused(error: ValidationError) -> str:
     )
 
 
+def bound_this_process() -> None:
+    """Bounds the memory of a process that does nothing but score.
+
+    Texts that a graph repeats are not in the memory that sessions share. A lower limit
+    that is set already stays.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > MAX_DATA:
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_DATA, hard))
+
+
 def main(arguments: list[str]) -> None:
     """Runs the command with these arguments, in a process that does nothing else."""
-    from tabweave.scoring.limits import bound_this_process
-
     bound_this_process()
     score(args=arguments, prog_name="tabweave score")

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tabweave.bundle import open_bundle
 from tabweave.errors import ArtifactError
+from tabweave.score_command import MAX_DATA
 from tabweave.scoring import limits
 from tabweave.scoring.runtime import PipelineRuntime
 
@@ -126,7 +127,7 @@ def test_a_command_bounds_texts_as_well(bundle_kit, tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("id,note,shop,price\n1,a,a,1\n", encoding="utf-8")
     code = (
-        "import sys; from tabweave.scoring import limits;"
+        "import sys; from tabweave import score_command as limits;"
         "limits.MAX_DATA = 700 * 2**20; from tabweave.score_command import main;"
         "main(sys.argv[1:])"
     )
@@ -144,7 +145,7 @@ def test_a_command_bounds_texts_as_well(bundle_kit, tmp_path):
 
 def test_a_lower_limit_of_the_user_stays():
     code = (
-        "import resource as r; from tabweave.scoring import limits as l;"
+        "import resource as r; from tabweave import score_command as l;"
         "l.bound_this_process(); print(r.getrlimit(r.RLIMIT_DATA)[0]);"
         "r.setrlimit(r.RLIMIT_DATA, (2**31, 2**40)); l.bound_this_process();"
         "print(r.getrlimit(r.RLIMIT_DATA))"
@@ -153,5 +154,5 @@ def test_a_lower_limit_of_the_user_stays():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     first, second = done.stdout.splitlines()
-    assert 0 < int(first) <= limits.MAX_DATA
+    assert 0 < int(first) <= MAX_DATA
     assert second == str((2**31, 2**40))

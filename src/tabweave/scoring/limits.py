@@ -7,7 +7,6 @@ what a graph does with the rows of the trial.
 
 from __future__ import annotations
 
-import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from typing import Any
 GIBIBYTE = 2**30
 MAX_MEMORY = 6 * GIBIBYTE
 """Most bytes of numbers that all sessions of the process hold, their weights aside."""
-MAX_DATA = 16 * GIBIBYTE
-"""Most bytes of a process that only scores, texts and weights included."""
 MAX_SECONDS = 600.0
 """Longest time of one batch: an endless loop ends then."""
 
@@ -44,17 +41,6 @@ def share_bounded_memory() -> None:
     )
     config = onnxruntime.OrtArenaCfg({"max_mem": MAX_MEMORY, **as_by_itself})
     onnxruntime.create_and_register_allocator(place, config)
-
-
-def bound_this_process() -> None:
-    """Bounds the memory of a process that does nothing but score.
-
-    Texts that a graph repeats are not in the memory that sessions share. A lower limit
-    that is set already stays.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft == resource.RLIM_INFINITY or soft > MAX_DATA:
-        resource.setrlimit(resource.RLIMIT_DATA, (MAX_DATA, hard))
 
 
 @contextmanager
