@@ -92,8 +92,8 @@ def _go_on(options: Mapping[str, Any]) -> str:
         }
         again = rerun_command(PROGRESS.left, given) if PROGRESS.left else typed()
         return f"Nothing is half-written. Run again: {again}"
-    hint = " --params=training.resume=auto goes on from last.ckpt." if resume else ""
-    return f"{run_again()}{hint}"
+    hint = "With training.resume=auto in --params, training goes on from last.ckpt. "
+    return f"{hint if resume else ''}{run_again()}"
 
 
 cli.add_command(

@@ -345,8 +345,8 @@ def go_on() -> str:
     """How a run that was ended by a signal goes on."""
     from tabweave.hooks import PROGRESS
 
-    hint = " training.resume=auto in --params goes on from last.ckpt."
-    return f"{run_again()}{hint if PROGRESS.training else ''}"
+    hint = "With training.resume=auto in --params, training goes on from last.ckpt. "
+    return f"{hint if PROGRESS.training else ''}{run_again()}"
 
 
 if __name__ == "__main__":
