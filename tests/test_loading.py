@@ -1,7 +1,11 @@
 import datetime
 import decimal
 import math
+import os
 import random
+import subprocess
+import sys
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabweave import delimited, tables
-from tabweave.errors import SchemaError
+from tabweave.errors import ArtifactError, SchemaError
 from tabweave.loading import load_splits
 from tabweave.lookup import find_split
 from tabweave.parted_tables import open_table
@@ -706,3 +710,163 @@ def test_files_that_are_not_read_are_a_finding_and_one_line(tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"train: {note['message']}."
     ]
+
+
+# Every finding of a file
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_all_that_is_wrong_with_a_file_is_in_one_error(tmp_path, kind):
+    d = tables.DELIMITERS[kind]
+    lines = [NAMES, ("r1", "0", "ok", "caf\xe9", "dear"), ("r2", "1", "\xff", "b", "2")]
+    lines += [("r3", "0", "ok", "b", "x"), ("r4", "1", "\xfe", "b", "4")]
+    path = tmp_path / f"train.{kind}"
+    path.write_text("".join(f"{d.join(row)}\n" for row in lines), encoding="latin-1")
+    found = refusals({"train": RawTable(path, "train")})
+    assert len(found) == 3
+    shown = {line.split("column '")[1][:4]: line for line in found}
+    assert shown["note"].endswith("row 2: '\ufffd'; row 4: '\ufffd'.")
+    assert shown["shop"].endswith("row 1: 'caf\ufffd'.")
+    assert shown["pric"].endswith("row 1: 'dear'; row 3: 'x'.")
+
+
+@pytest.mark.parametrize("column", ["id", "y"])
+def test_an_unreadable_id_or_label_is_not_called_anything_else(tmp_path, column):
+    (line,) = refusals({"train": with_bytes(tmp_path, "csv", [b"\xff"] * 4, column)})
+    assert f"column '{column}': the cell is not UTF-8" in line
+    assert line.endswith("'\ufffd' and 1 more.")
+
+
+def test_every_row_that_does_not_fit_is_counted(tmp_path):
+    path = tmp_path / "train.csv"
+    good = "".join(
+        f"{'short' if n % 10 == 3 else f'r{n},0,t,s,1'}\n" for n in range(50)
+    )
+    path.write_text(f"id,y,note,shop,price\n{good}")
+    (line,) = refusals({"train": RawTable(path, "train")})
+    assert [f"row {n} has 1 cells" in line for n in (4, 14, 24, 34)] == [1, 1, 1, 0]
+    assert line.endswith(": 'short' and 2 more such rows.")
+
+
+# Quotes
+
+
+def with_quotes(folder, first, last, kind="tsv", rows=50):
+    """A file of a program that knows no quotes; two cells have a stray one."""
+    d = tables.DELIMITERS[kind]
+    lines = [d.join(NAMES)]
+    for n in range(1, rows + 1):
+        begin, end = '"' * (n == first), '"' * (n == last)
+        note = f"{begin}text {n}{end}"
+        lines.append(d.join((f"r{n}", str(n % 2), note, "s", "1")))
+    path = folder / f"train.{kind}"
+    path.write_text("\n".join(lines) + "\n")
+    return RawTable(path, "train")
+
+
+def quoted(quoting):
+    return CONFIG.model_copy(update={"quoting": quoting})
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_rows_that_stray_quotes_would_join_are_loaded_or_refused(tmp_path, kind):
+    source = with_quotes(tmp_path, 10, 40, kind)
+    (line,) = refusals({"train": source})
+    assert "20 rows if cells may be in quotes, 50 if" in line
+    assert "data.quoting=none" in line
+    plain = load_splits({"train": source}, quoted("none"))
+    notes = plain.tables["train"]["note"].to_pylist()
+    assert (len(notes), notes[9], notes[39]) == (50, '"text 10', 'text 40"')
+    assert plain.notes == []
+    joined = load_splits({"train": source}, quoted("standard"))
+    assert joined.tables["train"].num_rows == 20
+    (note,) = joined.notes
+    assert (note["severity"], note["split"], note["column"]) == (
+        "warning",
+        "train",
+        None,
+    )
+    assert note["message"].startswith("1 cells in quotes go over several lines")
+    assert "first in rows 10." in note["message"]
+
+
+def test_a_text_that_holds_what_looks_like_a_row_is_a_finding(tmp_path):
+    text = "I bought\na,b,c,d,e\nof it"
+    result = one(tmp_path, "csv", note=["one", text, "three", "four"])
+    assert result.tables["train"]["note"][1].as_py() == text
+    assert "first in rows 2." in result.notes[0]["message"]
+
+
+# Files that change while they are read
+
+LOAD = """
+import sys
+from pathlib import Path
+from tabweave.loading import load_splits
+from tabweave.schema import DataConfig
+from tabweave.tables import RawTable
+table = RawTable(Path(sys.argv[1]), "train").pinned()
+print("reading", flush=True)
+load_splits({"train": table}, DataConfig(id="id", label="y", text=("note",)))
+print("loaded", flush=True)
+"""
+
+
+def cut(path):
+    os.truncate(path, 1000)
+
+
+def grown(path):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("more,0,and more\n")
+
+
+def swapped(path):
+    other = path.with_name("other")
+    other.write_text("id,y,note\n1,0,x\n2,1,y\n")
+    os.replace(other, path)
+
+
+def large(folder, kind, count):
+    """A file with that many rows."""
+    table = pa.table(
+        {
+            "id": pa.array(range(count)).cast(pa.string()),
+            "y": pa.array(np.arange(count) % 2).cast(pa.string()),
+            "note": ['a text of "some" length, and more'] * count,
+        }
+    )
+    path = folder / f"train.{kind}"
+    write_rows(path, table.to_batches(), table.schema)
+    return RawTable(path, "train")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_that_shrinks_while_it_is_loaded_ends_no_process(tmp_path, kind):
+    path = large(tmp_path, kind, 300_000).path
+    command = [sys.executable, "-c", LOAD, str(path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "reading\n"
+        time.sleep(0.05)
+        cut(path)
+        said, error = process.communicate(timeout=60)
+    assert said == ""
+    assert process.returncode == 1  # and not minus the number of a signal
+    assert f"ArtifactError: {path} changed while it was read" in error
+
+
+@pytest.mark.parametrize("change", [cut, grown, swapped])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_that_changes_while_it_is_read_is_an_error(
+    tmp_path, kind, change, monkeypatch
+):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 100)
+    raw = large(tmp_path, kind, 1000)
+    batches = raw.batches(["note"])
+    assert next(batches).num_rows < 1000
+    change(raw.path)
+    with pytest.raises(ArtifactError, match=f"{raw.path} changed while it was read"):
+        list(batches)

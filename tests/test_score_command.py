@@ -1,11 +1,13 @@
 import csv
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
 from tabweave.cli import cli
+from tabweave.schema import Quoting
 from tabweave.score_command import score
 
 LINES = "note,shop,price\na,a,1\nb,b,dear\nc,a,2\n"
@@ -141,3 +143,17 @@ def test_a_folder_and_a_pattern_are_scored_into_a_folder(good_bundle, tmp_path):
     assert done.exit_code == 1
     assert "not parts of one table by their names" in done.stderr
     assert run("gone", "more").exit_code == 1
+
+
+def test_quoting_is_said_as_everywhere_else(call, tmp_path):
+    (tmp_path / "stray.csv").write_text('note,shop,price\n"a,a,1\nb",b,2\nc,a,3\n')
+    refused = call("stray.csv", "--quiet")
+    assert refused.exit_code == 1
+    assert "2 rows if cells may be in quotes, 3 if" in refused.stderr
+    done = call("stray.csv", "--quiet", "--quoting=none")
+    assert "3 of 3 rows scored" in done.stdout
+    assert (
+        (tmp_path / "out.csv").read_text("utf-8").splitlines()[1].startswith('"a,a,1')
+    )
+    choices = next(p.type.choices for p in score.params if p.name == "quoting")
+    assert tuple(choices) == get_args(Quoting)

@@ -1,6 +1,7 @@
 import pickle
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -232,3 +233,41 @@ def test_unchecked_cells_keep_bytes_that_are_no_text(tmp_path):
     (batch,) = RawTable(tmp_path / "x.csv", "x").unchecked()
     assert batch.column("a").type == pa.string()
     assert batch.column("a").cast(pa.binary()).to_pylist() == [b"caf\xe9"]
+
+
+@pytest.mark.parametrize("write_it", [write_parquet, write])
+def test_a_flipped_bit_in_a_file_of_ours_is_refused_by_name(tmp_path, write_it):
+    path = tmp_path / "x.parquet"
+    write_it(path, texts(a=[f"{n:>50}" for n in range(999)], b=["x"] * 999))
+    with pq.ParquetFile(path) as file:
+        chunk = file.metadata.row_group(0).column(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 8
+    path.write_bytes(content)
+    file = TableFile(path)
+    for read_it in (file.read, lambda: list(file.batches(["a"]))):
+        with pytest.raises(
+            ArtifactError, match=r"x\.parquet: is damaged .* Re-run the"
+        ):
+            read_it()
+    assert file.read(["b"]).num_rows == file.num_rows == 999
+
+
+def test_a_table_of_ours_that_is_cut_is_refused_by_name(tmp_path):
+    path = tmp_path / "x.parquet"
+    write_parquet(path, TYPED)
+    path.write_bytes(path.read_bytes()[:-9])
+    for look in (lambda t: t.num_rows, lambda t: t.column_names, TableFile.read):
+        with pytest.raises(ArtifactError, match=f"{path}: is not a Parquet file, or"):
+            look(TableFile(path))
+
+
+def test_a_pinned_file_is_the_same_in_all_readings(tmp_path):
+    raw = write(tmp_path / "x.csv", texts(a=["1"], b=["2"])).pinned()
+    assert read(raw).num_rows == 1
+    write(tmp_path / "x.csv", texts(a=["1"], b=["3"]))
+    with pytest.raises(ArtifactError, match=f"{raw.path} changed while it was read"):
+        read(raw)
+    with pytest.raises(ArtifactError, match=f"{raw.path} changed while it was read"):
+        raw.check_unchanged()
+    assert read(raw.__class__(raw.path, "train"))["b"].to_pylist() == ["3"]

@@ -250,6 +250,8 @@ def _fault(header: Sequence[str], message: str) -> str:
         return f"row {row_number}, column {shorten(column)}: {NOT_UTF8}"
     if "straddling object" in message:
         return (
-            f"a row is longer than {BLOCK_BYTES >> 20} MiB. Save the file as Parquet."
+            f"a row is longer than {BLOCK_BYTES >> 20} MiB, or begins a cell with a "
+            "quote that is never closed. Save the file as Parquet, or, if its writer "
+            "knows no quotes, read it with data.quoting=none (--quoting none)."
         )
     return f"cannot be read with {len(header)} columns ({shorten(message)})."

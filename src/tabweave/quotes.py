@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from tabweave.errors import SchemaError, shorten, some_of
 from tabweave.schema import Quoting
+
+Span = tuple[int, int]
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int64]
 
 SHOWN = 3
 BOM = b"\xef\xbb\xbf"
@@ -130,8 +135,16 @@ class _Scan:
 
     def _take(self, text: bytes, *, last: bool) -> bytes:
         """Looks through the whole rows of a text; gives what follows them."""
-        cells: list[tuple[int, int]] = []
-        limit = len(text)
+        found = _regular_cells(text, self.delimiter, last=last)
+        cells, limit = found or self._any_cells(text, last=last)
+        end = len(text) if last else _end_of_rows(text, cells, limit)
+        self._note(text[:end], cells)
+        return text[end:]
+
+    def _any_cells(self, text: bytes, *, last: bool) -> tuple[list[Span], int]:
+        """As `_regular_cells`, whatever quotes there are; refuses the wrong ones."""
+        cells: list[Span] = []
+        limit = _usable(text)
         for found in self._cells.finditer(text):
             start, stop = found.span("cell")
             # The last byte of a block may be half of a quote that is written twice.
@@ -141,11 +154,9 @@ class _Scan:
                 raise SchemaError(self._wrong(text, start))
             elif start >= 0:
                 cells.append((start, stop))
-        end = len(text) if last else _end_of_rows(text, cells, limit)
-        self._note(text[:end], cells)
-        return text[end:]
+        return cells, limit
 
-    def _note(self, text: bytes, cells: list[tuple[int, int]]) -> None:
+    def _note(self, text: bytes, cells: list[Span]) -> None:
         delimiter = self.delimiter.encode()
         for start, stop in cells:
             parts = LINE_END.split(text[start:stop])
@@ -194,7 +205,58 @@ class _Scan:
         ]
 
 
-def _end_of_rows(text: bytes, cells: list[tuple[int, int]], limit: int) -> int:
+def _usable(text: bytes) -> int:
+    """Bytes of a block, but for what may be the first half of a line end."""
+    return len(text) - text.endswith(b"\r")
+
+
+def _regular_cells(
+    text: bytes, delimiter: str, *, last: bool
+) -> tuple[list[Span], int] | None:
+    """The cells that hold line ends, where quotes stand only as a CSV writer sets them.
+
+    Every second quote then ends what the one before began. That is quick to look for.
+
+    Returns:
+        First and last place of each such cell, and the place after which the text is not
+        whole; None where there are other quotes.
+    """
+    characters = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(characters == ord('"'))
+    if len(quotes) == 0:
+        return [], _usable(text)
+    if last and len(quotes) % 2:
+        return None
+    begins, ends = quotes[::2], quotes[1::2]
+    border = np.zeros(256, bool)
+    border[[ord(character) for character in f'{delimiter}\r\n"']] = True
+    after = border[characters[np.minimum(ends + 1, len(text) - 1)]]
+    before = border[characters[begins - 1]] | (begins == 0)
+    if not (before.all() and after.all()):
+        return None
+    # A quote that is written twice ends a piece of a cell and begins the next one.
+    first = np.flatnonzero(np.append(True, begins[1:] != ends[: len(begins) - 1] + 1))
+    starts = begins[first]
+    stops = (
+        np.append(ends[first[1:] - 1], max(ends[-1:].max(initial=0), starts[-1])) + 1
+    )
+    limit = _usable(text)
+    # The last byte of a block may be half of a quote that is written twice.
+    if not last and (len(quotes) % 2 or quotes[-1] == len(text) - 1):
+        limit, starts, stops = int(starts[-1]), starts[:-1], stops[:-1]
+    return _over_lines(characters, starts, stops), limit
+
+
+def _over_lines(characters: Bytes, starts: Places, stops: Places) -> list[Span]:
+    """Those of the cells between these places that hold a line end."""
+    line_ends = np.flatnonzero((characters == ord("\n")) | (characters == ord("\r")))
+    cell = np.searchsorted(starts, line_ends) - 1
+    line_ends, cell = line_ends[cell >= 0], cell[cell >= 0]
+    found = np.unique(cell[line_ends < stops[cell]])
+    return list(zip(starts[found].tolist(), stops[found].tolist(), strict=True))
+
+
+def _end_of_rows(text: bytes, cells: list[Span], limit: int) -> int:
     """Where the last row ends that is whole before a limit; drops the cells after it."""
     while True:
         after = cells[-1][1] if cells else 0

@@ -2,6 +2,7 @@ import datetime
 import decimal
 import json
 import math
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -267,3 +268,15 @@ def test_rows_that_are_not_those_of_the_predictions_leave_the_old_file(tmp_path)
     assert "has id 'c' in row 3, not the 'z'" in cause(caught, ArtifactError)
     assert names(tmp_path / "out") == ["val.tsv"]
     assert entry.path.read_bytes() == before
+
+
+def test_scored_rows_without_quotes_are_written_so(tmp_path):
+    path = tmp_path / "mine.tsv"
+    path.write_text('key\tnote\na\t"1\nb\tx, y\nc\t"\n')
+    raw = RawTable(path, "val", quoting="none")
+    data = replace(scored(tmp_path, "csv"), raw=raw)
+    entry = ScoredRowsDataset(path=str(tmp_path / "out"), split="val", quoting="none")
+    entry.save(data)
+    found = pa.Table.from_batches(entry.load().batches()).to_pydict()
+    assert found["note"] == ['"1', "x, y", '"']
+    assert (tmp_path / "out" / "val.tsv").read_text().startswith("key\tnote\tprob_0\t")

@@ -382,3 +382,26 @@ def test_files_that_are_not_read_are_named(tmp_path, caplog):
         shutil.copy(tmp_path / "train.csv", tmp_path / "train" / name)
     infer_roles(tmp_path, label="label", text=["note"])
     assert "'b.csv', '../train.csv'" in caplog.text
+
+
+def with_stray_quotes(folder):
+    lines = ["key_id,note,label"] + [f"k{n},text {n},{n % 2}" for n in range(ROWS)]
+    lines[10] = lines[10].replace("text", '"text')
+    lines[40] = lines[40].replace(f",{39 % 2}", f'",{39 % 2}')
+    for split in ("train", "val", "test"):
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_how_quotes_are_meant_is_found_out(tmp_path):
+    with_stray_quotes(tmp_path)
+    roles = infer_roles(tmp_path, label="label", text=["note"])
+    assert (roles.rows, roles.quoting) == (ROWS, "none")
+    assert roles.quoting_seen.startswith("30 rows if cells may be in quotes, 60 if")
+    assert load(tmp_path, roles.data).tables["train"].num_rows == ROWS
+
+
+@pytest.mark.parametrize(("quoting", "rows"), [("none", ROWS), ("standard", 30)])
+def test_how_quotes_are_meant_may_be_said(tmp_path, quoting, rows):
+    with_stray_quotes(tmp_path)
+    roles = infer_roles(tmp_path, label="label", text=["note"], quoting=quoting)
+    assert (roles.rows, roles.data.quoting, roles.quoting_seen) == (rows, quoting, "")

@@ -52,6 +52,11 @@ def read(path):
     return pa.Table.from_batches(list(raw.batches()), raw.schema())
 
 
+def read(file):
+    raw = file if isinstance(file, RawTable) else RawTable(file, "x")
+    return pa.Table.from_batches(list(raw.batches()))
+
+
 def expected(kit, rows):
     number = {"NA": None}
     return [
@@ -665,3 +670,70 @@ def test_a_folder_of_scores_is_replaced_on_request_if_it_holds_nothing_else(
     with pytest.raises(ConfigError, match=rf"not of this scoring, '{SPARK[3]}.csv'"):
         score_file(good_bundle, source, tmp_path / "out", again)
     assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+# Quotes
+
+
+def stray(tmp_path, kind, notes=("a", '"b', "c", 'd"', "e")):
+    """A file of a program that knows no quotes; two cells have a stray one."""
+    d = "," if kind == "csv" else "\t"
+    rows = [d.join([note, "a", str(n)]) for n, note in enumerate(notes)]
+    path = tmp_path / f"in.{kind}"
+    path.write_text("\n".join([d.join(["note", "shop", "price"]), *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_file_that_reads_two_ways_is_refused_or_read_as_it_is_said(
+    good_bundle, bundle_kit, tmp_path, kind, caplog
+):
+    source, out = stray(tmp_path, kind), tmp_path / f"out.{kind}"
+    with pytest.raises(SchemaError, match=r"3 rows if .* 5 if .*--quoting"):
+        score_file(good_bundle, source, out, CONFIG)
+    config = CONFIG.model_copy(update={"quoting": "none"})
+    assert score_file(good_bundle, source, out, config).scored == 5
+    found = read(RawTable(out, "x", quoting="none"))
+    assert found["note"].to_pylist() == ["a", '"b', "c", 'd"', "e"]
+    wanted = [
+        bundle_kit.answer(n, "a", p)[1] for p, n in enumerate(found["note"].to_pylist())
+    ]
+    assert np.allclose(
+        [float(p) for p in found["prob_yes"].to_pylist()], wanted, atol=1e-6
+    )
+    config = CONFIG.model_copy(update={"quoting": "standard", "overwrite": True})
+    assert score_file(good_bundle, source, out, config).scored == 3
+    assert "first in rows 2." in caplog.text
+
+
+def test_rejects_without_quotes_read_back(good_bundle, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_bytes(b'note,shop,price\n"a,a,dear\n\xff"b,b,1\n"c,a,2\n')
+    out, rejects = tmp_path / "out.csv", tmp_path / "left.csv"
+    config = CONFIG.model_copy(update={"quoting": "none", "rejects": str(rejects)})
+    assert score_file(good_bundle, source, out, config).rejected == 2
+    left = read(RawTable(rejects, "x", quoting="none"))
+    assert left["note"].to_pylist() == ['"a', '\ufffd"b']
+    assert [reason.split(" ")[-1] for reason in left["reject_reason"].to_pylist()]
+    assert read(RawTable(out, "x", quoting="none"))["note"].to_pylist() == ['"c']
+
+
+def test_a_quoted_header_under_the_wrong_switch_is_told(good_bundle, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text('"note","shop","price"\n"a","a",1\n')
+    config = CONFIG.model_copy(update={"quoting": "none"})
+    with pytest.raises(
+        SchemaError, match="names are in quotes; read it with quoting=s"
+    ):
+        score_file(good_bundle, source, tmp_path / "out.csv", config)
+
+
+def test_parquet_that_is_damaged_is_refused_by_name(good_bundle, tmp_path):
+    source = tmp_path / "in.parquet"
+    pq.write_table(table(), source, compression="NONE", write_page_checksum=True)
+    content = bytearray(source.read_bytes())
+    content[content.index(b"m17")] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(SchemaError, match=f"{source}: is damaged"):
+        score_file(good_bundle, source, tmp_path / "out.parquet", CONFIG)
+    assert not (tmp_path / "out.parquet").exists()

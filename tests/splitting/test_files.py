@@ -192,3 +192,37 @@ def test_what_is_wrong_in_parts_is_named_with_file_and_row(tmp_path):
     assert "'a' in part-0.csv row 1, part-1.csv row 1." in message
     assert "is empty in 1 rows, first part-1.csv row 2. A row" in message
     assert "part-1.csv row 1: 'soon'" in message
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_without_quotes_every_row_is_in_the_splits_as_written(tmp_path, kind):
+    d = "," if kind == "csv" else "\t"
+    rows = [f'{n:03d}{d}{"yes" if n % 2 else "no"}{d}"{n}' for n in range(80)]
+    path = tmp_path / f"all.{kind}"
+    path.write_text("\n".join([d.join(["id", "y", "n"]), *rows]) + "\n")
+    data = DATA.model_copy(update={"quoting": "none"})
+    divided = divide(RawTable(path, "source"), data, SplitConfig())
+    write_division(tmp_path / "out", divided)
+    found = []
+    for split in SPLITS:
+        text = (tmp_path / "out" / split / f"all.{kind}").read_text()
+        assert text.startswith(d.join(["id", "y", "n"]) + "\n")
+        found += text.splitlines()[1:]
+    assert sorted(found) == rows
+
+
+def test_rows_that_stray_quotes_would_join_are_refused_or_told(tmp_path, caplog):
+    rows = [f"{n:03d},{'yes' if n % 2 else 'no'},{n}" for n in range(80)]
+    rows[10] = rows[10].replace(",10", ',"10')
+    rows[40] += '"'
+    path = tmp_path / "all.csv"
+    path.write_text("\n".join(["id,y,n", *rows]) + "\n")
+    source = RawTable(path, "source")
+    with pytest.raises(SchemaError, match=r"50 rows if .* 80 if .*quoting=none"):
+        divide(source, DATA, SplitConfig())
+    said = DATA.model_copy(update={"quoting": "standard"})
+    divided = divide(source, said, SplitConfig())
+    (finding,) = [f for f in divided.report["findings"] if "quotes" in f["message"]]
+    assert finding["severity"] == "warning"
+    assert "first in rows 11." in finding["message"]
+    assert "first in rows 11." in caplog.text
