@@ -47,14 +47,9 @@ def written(folder, rows, kind, name="in"):
     return path
 
 
-def read(path):
-    raw = RawTable(path, "x")
-    return pa.Table.from_batches(list(raw.batches()), raw.schema())
-
-
 def read(file):
     raw = file if isinstance(file, RawTable) else RawTable(file, "x")
-    return pa.Table.from_batches(list(raw.batches()))
+    return pa.Table.from_batches(list(raw.batches()), raw.schema())
 
 
 def expected(kit, rows):

@@ -23,7 +23,8 @@ class ScoreConfig(Parameters):
     """File for the rows with predictions, in the format of the input; a folder where the
     input is no single file."""
     rejects: str | None = Field(default=None, min_length=1)
-    """File or folder for rows that cannot be scored; None refuses an input with such a row."""
+    """File, or folder, for rows that cannot be scored; None refuses an input with such a
+    row."""
     quoting: Quoting | None = None
     """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character
     like any other (none); None takes what the bundle was trained with."""

@@ -45,8 +45,8 @@ class SplitConfig(Parameters):
     """
 
     source: str | None = Field(default=None, min_length=1)
-    """The raw file, .csv, .tsv or .parquet, or a folder or pattern of its parts; relative to
-    the project root."""
+    """The raw file, .csv, .tsv or .parquet, or a folder or pattern of its parts; relative
+    to the project root."""
     output: str = Field(default="data/01_raw/split", min_length=1)
     """Folder that receives the train, val and test folders; a folder of its own."""
     method: Method = "stratified"
