@@ -161,7 +161,8 @@ class _Scan:
         for start, stop in cells:
             parts = LINE_END.split(text[start:stop])
             self.first = self.first or self._line_at(text, start)
-            if any(part.count(delimiter) == self.fields - 1 for part in parts):
+            enough = text.count(delimiter, start, stop) >= self.fields - 1
+            if enough and any(x.count(delimiter) == self.fields - 1 for x in parts):
                 self.like_rows += 1
                 if len(self.where) < SHOWN:
                     lines = self.lines + _count_lines(text[: start + 1])
@@ -267,7 +268,8 @@ def _end_of_rows(text: bytes, cells: list[Span], limit: int) -> int:
 
 
 def _line_ends(text: bytes) -> int:
-    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+    returns = text.count(b"\r")
+    return text.count(b"\n") + (returns and returns - text.count(b"\r\n"))
 
 
 def _count_lines(text: bytes) -> int:
