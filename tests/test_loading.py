@@ -618,7 +618,7 @@ def test_a_group_column_is_kept_as_text_and_is_no_feature(tmp_path):
 # Many files
 
 
-def cut(table, bounds):
+def pieces(table, bounds):
     edges = [0, *bounds, table.num_rows]
     return [table.slice(a, b - a) for a, b in pairwise(edges)]
 
@@ -643,7 +643,7 @@ def test_a_split_in_parts_is_the_split_in_one_file(tmp_path, kind, name):
         id="id", label="y", text=("t",), categorical=("c",), numeric=("n",)
     )
     write_rows(tmp_path / f"one/train.{kind}", iter(table.to_batches()), table.schema)
-    for number, rows in enumerate(cut(table, [75, 75, 200])):
+    for number, rows in enumerate(pieces(table, [75, 75, 200])):
         path = tmp_path / "many/train" / f"{name.format(number)}.{kind}"
         write_rows(path, iter(rows.to_batches()), rows.schema)
     one = load_splits({"train": split_of(tmp_path / "one")}, config)

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import is_any
 from tabweave.errors import Problems, SchemaError, shorten, some_of
 from tabweave.lookup import Found
 from tabweave.part_names import Keys, folder_keys
+from tabweave.part_schemas import merged_schema
 from tabweave.schema import Quoting
 from tabweave.tables import RawTable, TableFormat
 
@@ -160,7 +160,8 @@ class PartedTable:
                 problems.add(str(error))
         common = known[0][1] if known else pa.schema([])
         for part, schema in known[1:]:
-            common = _merged(common, schema, (known[0][0], part), problems)
+            names = (known[0][0].name, str(part.table.path))
+            common = merged_schema(common, schema, names, problems)
         problems.raise_as(SchemaError)
         return common
 
@@ -339,64 +340,3 @@ def unread_sentence(source: Source, parameter: str) -> str:
 
 def _selected(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
-
-
-def _merged(
-    common: pa.Schema,
-    schema: pa.Schema,
-    parts: tuple[TablePart, TablePart],
-    problems: Problems,
-) -> pa.Schema:
-    """The first schema with types that hold the columns of another file, too."""
-    first, part = parts
-    if Counter(common.names) != Counter(schema.names) or (
-        len(set(common.names)) < len(common.names) and common.names != schema.names
-    ):
-        problems.add(f"{part.table.path}: {_difference(common, schema, first)}")
-        return common
-    fields = []
-    for known, here in zip(common, _in_order(schema, common), strict=True):
-        kind = _common_type(known.type, here.type)
-        if kind is None:
-            problems.add(
-                f"{part.table.path}: column {known.name!r} has type {here.type}, but in "
-                f"{first.name} it is {known.type}; write both alike."
-            )
-        nullable = known.nullable or here.nullable
-        fields.append(known.with_type(kind or known.type).with_nullable(nullable))
-    return pa.schema(fields, metadata=common.metadata)
-
-
-def _in_order(schema: pa.Schema, like: pa.Schema) -> Iterable[pa.Field]:
-    if schema.names == like.names:
-        return schema
-    return [schema.field(name) for name in like.names]
-
-
-def _difference(common: pa.Schema, schema: pa.Schema, first: TablePart) -> str:
-    lacks = [name for name in common.names if name not in schema.names]
-    more = [name for name in schema.names if name not in common.names]
-    said = [f"lacks the columns {some_of(lacks)}"] if lacks else []
-    said += [f"has further columns {some_of(more)}"] if more else []
-    said = said or ["has columns of one name in another order or number"]
-    return f"{' and '.join(said)}; {first.name} has {some_of(common.names)}."
-
-
-def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """A type that holds the values of both; None where there is none without a change.
-
-    Numbers of several widths, whole and fractional ones, texts with and without a
-    dictionary and columns that are null throughout go together.
-    """
-    if one == other:
-        return one
-    kinds = [k.value_type if pa.types.is_dictionary(k) else k for k in (one, other)]
-    for alone in ("string large_string", "decimal", "binary large_binary"):
-        # Arrow would make bytes of texts, and inexact numbers of decimals.
-        if len({is_any(k, alone) for k in kinds if not pa.types.is_null(k)}) > 1:
-            return None
-    try:
-        both = [pa.schema([("c", kind)]) for kind in kinds]
-        return pa.unify_schemas(both, promote_options="permissive").field("c").type
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return None

@@ -146,11 +146,12 @@ class DataConfig(Parameters):
     max_cell_bytes: int = Field(2**20, ge=1)
     """Longest cell in bytes; a longer one is refused with its row and column."""
     train_filename: PathText | None = None
-    """File of the train split; relative to the data folder, or to its train folder."""
+    """File of the train split, or a folder or pattern ('*.csv') of its files; relative to
+    the data folder, or to its train folder."""
     val_filename: PathText | None = None
-    """File of the val split."""
+    """The same for the val split."""
     test_filename: PathText | None = None
-    """File of the test split."""
+    """The same for the test split."""
 
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> Self:

@@ -70,8 +70,9 @@ def score(
     """Add predictions to the rows of a file, with a bundle that the export wrote.
 
     IN is .csv, .tsv or .parquet; OUT gets the same format, rows, order and cells, and
-    the columns prob_<class> and predicted. A scoring that was interrupted goes on where
-    it was when the command is given again.
+    the columns prob_<class> and predicted. A folder of parts, or a pattern in quotes,
+    becomes a folder: each file keeps its name. A scoring that was interrupted goes on
+    where it was when the command is given again.
     """
     from pydantic import ValidationError
 

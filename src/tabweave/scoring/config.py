@@ -17,11 +17,14 @@ class ScoreConfig(Parameters):
     bundle: PathText | None = None
     """Folder of the bundle; None is the one that the export stage has written."""
     input: PathText | None = None
-    """The rows to score, .csv, .tsv or .parquet; relative to the project root."""
+    """The rows to score, .csv, .tsv or .parquet, or a folder or pattern of such files;
+    relative to the project root."""
     output: PathText | None = None
-    """File for the rows with predictions, in the format of the input."""
+    """File for the rows with predictions, in the format of the input; a folder where the
+    input is no single file."""
     rejects: PathText | None = None
-    """File for rows that cannot be scored; None refuses an input with such a row."""
+    """File, or folder, for rows that cannot be scored; None refuses an input with such a
+    row."""
     quoting: Quoting | None = None
     """Whether cells of a CSV or TSV may be in quotes (standard) or a quote is a character
     like any other (none); None takes what the bundle was trained with."""

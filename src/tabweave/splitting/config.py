@@ -46,7 +46,8 @@ class SplitConfig(Parameters):
     """
 
     source: PathText | None = None
-    """The raw file, .csv, .tsv or .parquet; relative to the project root."""
+    """The raw file, .csv, .tsv or .parquet, or a folder or pattern of its parts; relative
+    to the project root."""
     output: PathText = "data/01_raw/split"
     """Folder that receives the train, val and test folders; a folder of its own."""
     method: Method = "stratified"
