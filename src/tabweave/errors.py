@@ -102,7 +102,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def shorten(value: object, limit: int = 80) -> str:
     """The repr of a value, cut: cell contents never fill a screen or a log."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of 4,301 digits
+        text = f"<{type(value).__name__} too large to be written out>"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -14,6 +14,7 @@ from tabweave.bundle.contents import (
     MAX_FILES,
     PARTS,
     PIPELINE,
+    SAMPLE,
     look_alikes,
     name_fault,
     part_of,
@@ -110,6 +111,9 @@ def _check_names(manifest: Manifest) -> None:
     for path, part in PARTS.items():
         if part.required and path not in paths:
             problems.add(f"{path}: is missing.")
+    absent = [path for path in SAMPLE if path not in paths]
+    for path in absent if len(absent) < len(SAMPLE) else []:
+        problems.add(f"{path}: is missing; the files of a sample belong together.")
     if (PIPELINE in paths) == (manifest.pipeline_refused is not None):
         problems.add(
             f"{PIPELINE}: must be there, or pipeline_refused must say why not."

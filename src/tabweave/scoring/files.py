@@ -11,6 +11,7 @@ from typing import Any
 
 from tabweave import __version__
 from tabweave.artifacts import content_hash
+from tabweave.errors import SchemaError
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile
 from tabweave.scoring.parts import claimed_paths, opened_parts
@@ -81,9 +82,10 @@ def score_file(
 
     Raises:
         ConfigError: A path cannot be used, or exists and may not be replaced.
-        SchemaError: The file does not fit the model; the message lists rows and columns.
-        ArtifactError: The bundle is not usable, int8 answers are not right on this
-            machine, or the file changed meanwhile.
+        SchemaError: The file does not fit the model, or the model has no answer to some
+            rows; the message lists rows and columns.
+        ArtifactError: The bundle is not usable, its sample is not answered rightly on
+            this machine, or the file changed meanwhile.
         WriteError: The disk is full or a folder cannot be written. What was scored
             stays for the next run.
     """
@@ -101,14 +103,18 @@ def score_file(
     with opened_parts(paths.output, record, overwrite=config.overwrite) as parts:
         work = Work(file, state, scorer, parts, config)
         resumed = work.score(survey.rows, progress=progress)
+        unanswered = work.unanswered.counts.total()
+        if unanswered and rejects is None:
+            raise SchemaError(file.refusal(work.unanswered))
         parts.claim(paths.written.values())
         if rejects is not None:
             write_rows(rejects, work.rejects(), work.rejects_schema())
         write_rows(paths.output, work.scored(), work.output_schema())
+    rejected = survey.rejected + unanswered
     report = ScoringReport(
         rows=survey.rows,
-        scored=survey.rows - survey.rejected,
-        rejected=survey.rejected,
+        scored=survey.rows - rejected,
+        rejected=rejected,
         resumed=resumed,
         repaired=survey.repaired,
         seconds=time.monotonic() - started,
@@ -122,8 +128,7 @@ def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:
     scorer = Scorer.open(
         paths.bundle, threads=config.threads, size=size, int8=config.int8
     )
-    if config.int8:
-        scorer.check_sample()  # a processor may give wrong answers without an error
+    scorer.check_sample()  # a machine may give wrong answers without an error
     return scorer
 
 

@@ -89,10 +89,13 @@ def _kind_of(value: Any) -> str:
         return "integer"
     if isinstance(value, numbers.Real | Decimal):
         return "float"
-    return "missing" if _is_pandas_missing(value) else "other"
+    return "missing" if _is_missing(value) else "other"
 
 
-def _is_pandas_missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
+    """Whether pandas or numpy mean by it that there is no value."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
     return type(value).__name__ in ("NAType", "NaTType")
 
 
@@ -105,11 +108,23 @@ def _array_of(
         return Part(pa.array(chosen, pa.bool_()), shown)
     if kind == "text":
         return _texts(name, chosen, shown)
-    if kind == "integer" and role != "numeric":
-        written = [None if value is None else str(int(value)) for value in chosen]
-        return Part(pa.array(written, pa.string()), shown)
-    doubles = [None if value is None else _double(value) for value in chosen]
-    return Part(pa.array(doubles, pa.float64()), shown)
+    write = _digits if kind == "integer" and role != "numeric" else _double
+    made, wrong = [], np.zeros(len(values), bool)
+    for row, value in enumerate(chosen):
+        try:
+            made.append(None if value is None else write(value))
+        except (ValueError, TypeError):
+            made.append(None)
+            wrong[row] = True
+    what = "of too many digits to be text" if write is _digits else "that have no value"
+    reason = f"{role} column '{name}' holds numbers {what}"
+    faults = (Fault(reason, wrong),) if wrong.any() else ()
+    return Part(pa.array(made, pa.string() if write is _digits else pa.float64()), shown, faults)
+
+
+def _digits(value: Any) -> str:
+    """A whole number as text; Python itself bounds the digits that it writes."""
+    return str(int(value))
 
 
 def _double(value: Any) -> float:
