@@ -81,11 +81,15 @@ def test_a_column_that_is_wanted_stands_once():
 def extra(kind):
     """Rows with columns that no model reads: any name, any type, any number of times."""
     if kind == "dicts":
-        return [{**row, 1: object(), ("a", "b"): 2, None: 3, "\ud800": 4} for row in ROWS]
+        return [
+            {**row, 1: object(), ("a", "b"): 2, None: 3, "\ud800": 4} for row in ROWS
+        ]
     if kind == "arrow":
         own = pa.Table.from_pylist(ROWS)
         odd = pa.UnionArray.from_dense(
-            pa.array([0, 0], pa.int8()), pa.array([0, 1], pa.int32()), [pa.array([1, 2])]
+            pa.array([0, 0], pa.int8()),
+            pa.array([0, 1], pa.int32()),
+            [pa.array([1, 2])],
         )
         return own.append_column("odd", odd).append_column("odd", odd)
     frame = pd.DataFrame(ROWS)

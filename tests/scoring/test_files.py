@@ -229,7 +229,9 @@ def test_rows_without_a_finite_answer_are_bad_rows_of_their_own(
     assert all("no finite answer" in reason for reason in reasons[1:])
     assert left["price"].to_pylist() == ["dear", "3.4e38", "-3.3e38"]
     out = read(tmp_path / f"out.{kind}")
-    assert out["id"].to_pylist() == [f"{n:05d}" for n in range(40) if n not in (2, 8, 30)]
+    assert out["id"].to_pylist() == [
+        f"{n:05d}" for n in range(40) if n not in (2, 8, 30)
+    ]
     assert not any("nan" in str(p) for p in out["prob_yes"].to_pylist())
 
 

@@ -222,7 +222,7 @@ def test_a_row_that_is_too_large_for_the_model_is_named_by_its_number(overflowin
     message = refused(scorer, [ROWS[0], huge, ROWS[1], {**huge, "price": -3e38}])
     assert "the model has no finite answer" in message
     assert "row 2: {'price': 3.39" in message
-    assert "row 4: {'price': -2.99" in message
+    assert "row 4: {'price': -3.00" in message
     assert "row 1" not in message
     assert "Train" not in message
     assert scorer.score([ROWS[0], ROWS[2]]).num_rows == 2
