@@ -30,6 +30,15 @@ class _Sizes:
     chunks: Tensor
     tokens: Tensor
 
+    def area(self, graph: Graph) -> Tensor:
+        """Tokens of every row [batch] as it would be padded among rows of less area.
+
+        A row of several chunks counts as if its chunks were the longest of all; so no
+        row of less area is longer or has more chunks.
+        """
+        longest = graph.select(self.chunks > 1, self.tokens.largest(), self.tokens)
+        return self.chunks * longest
+
 
 def in_groups(
     graph: Graph,
@@ -46,13 +55,13 @@ def in_groups(
         texts: Names of ids and mask of every text, among the values.
     """
     sizes = [_sizes(graph, Tensor(graph, mask)) for _, mask in texts]
-    key = sizes[0].chunks * sizes[0].tokens
+    area = sizes[0].area(graph)
     for one in sizes[1:]:
-        key = key + one.chunks * one.tokens
-    rows = key.size().reshape(1)
-    order = _ascending(graph, key, rows)
-    found = _loop(graph, core, (order, rows), sizes, (names, texts))
-    places = graph.zeros(key.size()).with_entries(order, graph.count_up(key.size()))
+        area = area + one.area(graph)
+    rows = area.size().reshape(1)
+    areas, order = graph.ops("TopK", 2, area, rows, axis=0, largest=0)
+    found = _loop(graph, core, (areas, order, rows), sizes, (names, texts))
+    places = graph.zeros(rows).with_entries(order, graph.count_up(area.size()))
     return found[places]
 
 
@@ -63,26 +72,20 @@ def _sizes(graph: Graph, mask: Tensor) -> _Sizes:
     return _Sizes(graph.most(chunks, 1), graph.most(widest, NARROWEST))
 
 
-def _ascending(graph: Graph, key: Tensor, rows: Tensor) -> Tensor:
-    """Positions of the entries in the order of their size."""
-    _, order = graph.ops("TopK", 2, key, rows, axis=0, largest=0)
-    return order
-
-
 def _loop(
     graph: Graph,
     core: GraphProto,
-    rows: tuple[Tensor, Tensor],
+    rows: tuple[Tensor, Tensor, Tensor],
     sizes: Sequence[_Sizes],
     given: tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]],
 ) -> Tensor:
-    order, count = rows
+    areas, order, count = rows
     (output,) = core.output
     classes = output.type.tensor_type.shape.dim[1].dim_value
     nothing = graph.constant(np.empty((0, classes), np.float32))
 
     def body(start: Tensor, found: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        pick, widths = _next_group(graph, order, start, sizes)
+        pick, widths = _next_group(graph, (areas, order), start, sizes)
         _feed(graph, pick, widths, given)
         graph.take(core.node)
         stop = start + pick.size().reshape(1)
@@ -96,29 +99,23 @@ def _loop(
 
 
 def _next_group(
-    graph: Graph, order: Tensor, start: Tensor, sizes: Sequence[_Sizes]
+    graph: Graph,
+    rows: tuple[Tensor, Tensor],
+    start: Tensor,
+    sizes: Sequence[_Sizes],
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The rows of a group, and its chunks and tokens, as vectors of one, of each text."""
-    pick = order.cut(start, start + ROWS)
-    number = graph.count_up(pick.size())
-    until = number.column() >= graph.op("Unsqueeze", number, [0])
-    total, widths = None, []
-    for one in sizes:
-        chunks = _largest_so_far(graph, one.chunks[pick], until)
-        tokens = _largest_so_far(graph, one.tokens[pick], until)
-        widths.append((chunks, tokens))
-        area = chunks * tokens
-        total = area if total is None else total + area
-    assert total is not None, "a model that is run in groups reads a text"
-    fits = (total * (number + 1) <= TOKENS).number()
-    rows = graph.most(graph.op("ReduceSum", fits, [0], keepdims=1), 1)
-    last = rows - 1
-    return pick.cut([0], rows), [(c[last], t[last]) for c, t in widths]
-
-
-def _largest_so_far(graph: Graph, values: Tensor, until: Tensor) -> Tensor:
-    row = graph.op("Unsqueeze", values, [0])
-    return graph.op("ReduceMax", graph.select(until, row, 0), [1], keepdims=0)
+    areas, order = (one.cut(start, start + ROWS) for one in rows)
+    padded = areas * graph.constant(np.arange(1, ROWS + 1)).cut(
+        [0], areas.size().reshape(1)
+    )
+    fits = (padded <= TOKENS).number()
+    count = graph.most(graph.op("ReduceSum", fits, [0], keepdims=1), 1)
+    pick = order.cut([0], count)
+    return pick, [
+        (one.chunks[pick].largest().reshape(1), one.tokens[pick].largest().reshape(1))
+        for one in sizes
+    ]
 
 
 def _feed(
