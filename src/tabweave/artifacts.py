@@ -38,7 +38,7 @@ STAGE_FORMATS = {
     "tabular": 1,
     "train": 2,
     "evaluate": 1,
-    "export": 1,
+    "export": 2,
     "score": 1,
 }
 # Name of what a process writes, or puts aside, before it takes its name or goes.

@@ -239,11 +239,18 @@ class FoundFaults:
     def add(self, fault: Fault, values: pa.Array, first_row: int = 0) -> None:
         """Notes a fault of cells that begin `first_row` rows below the first one."""
         wrong = np.flatnonzero(fault.wrong)
+        if not len(wrong):
+            return
         self.counts[fault.reason] += len(wrong)
         shown = self.shown.setdefault(fault.reason, [])
         for index in wrong[: max(0, SHOWN - len(shown))]:
             value = shorten(values[int(index)].as_py())
             shown.append(f"{self.place(first_row + int(index) + 1)}: {value}")
+
+    def clear(self) -> None:
+        """Forgets what was found."""
+        self.shown.clear()
+        self.counts.clear()
 
     def sentences(self) -> Iterator[str]:
         """One sentence per reason."""

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tabweave.bundle.contents import PARTS
+from tabweave.bundle.contents import PARTS, SAMPLE
 from tabweave.bundle.manifest import FileEntry, read_manifest
 from tabweave.errors import ArtifactError
 
@@ -12,7 +12,9 @@ def entry(path, size=1):
 
 
 def manifest(*further, without=(), **changes):
-    files = [entry(path) for path, part in PARTS.items() if part.required]
+    files = [
+        entry(path) for path, part in PARTS.items() if part.required or path in SAMPLE
+    ]
     files = [one for one in files if one["path"] not in without] + list(further)
     value = {
         "format": 1,
@@ -64,6 +66,7 @@ def test_an_entry_describes_its_content():
             "looks alike",
         ),
         (manifest(without=["model.onnx"]), "model.onnx: is missing"),
+        (manifest(without=["sample/rows.csv"]), "sample/rows.csv: is missing"),
         (manifest(entry("pipeline.onnx")), "pipeline_refused must say why not"),
         (manifest(pipeline_refused=None), "pipeline_refused must say why not"),
         (manifest(versions={"torch": 2}), "versions"),

@@ -36,6 +36,13 @@ def test_a_bundle_holds_what_the_design_says(good_bundle):
     }
 
 
+def test_a_bundle_may_have_no_sample(bundle_kit, good_bundle, tmp_path):
+    folder = bundle_kit.write(tmp_path / "b", sample=None)
+    open_bundle(folder)
+    gone = {"sample/expected.json", "sample/rows.csv", "sample/rows.json"}
+    assert set(contents(folder)) == set(contents(good_bundle)) - gone
+
+
 def test_the_manifest_lists_all_but_itself(good_bundle):
     manifest = json.loads((good_bundle / "manifest.json").read_text("utf-8"))
     paths = [entry["path"] for entry in manifest["files"]]

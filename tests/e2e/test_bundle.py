@@ -1,6 +1,8 @@
 """The bundle of a whole run, and what is scored with it."""
 
+import csv
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -116,3 +118,45 @@ def test_a_run_without_a_pipeline_says_so_in_its_bundle(copied):
     )
     assert done.code == 1
     assert "export.pipeline is false." in done.err
+
+
+def rows_in(project):
+    """Every row of the three raw files."""
+    for split in ("train", "val", "test"):
+        source = project.data(f"01_raw/{split}/marketplace.csv")
+        with open(source, newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+def test_no_text_and_no_id_of_a_user_is_in_the_bundle(finished, bundle):
+    """Messages of 30 characters and more, as such and as JSON and CSV write them."""
+    wanted = set()
+    for row in rows_in(finished.project):
+        wanted.add(f'"{row["order_id"]}"')
+        pieces = re.split(r"\[[be]om\]", row["dialogue"])
+        wanted.update(piece.strip() for piece in pieces if len(piece.strip()) >= 30)
+    assert len(wanted) > 500
+    forms = {json.dumps(text, ensure_ascii=False)[1:-1] for text in wanted}
+    forms |= {text.replace('"', '""') for text in wanted} | wanted
+    every = sorted(forms)
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    assert bundle / "sample" / "rows.csv" in files
+    for path in files:
+        content = path.read_bytes().decode("utf-8", "replace")
+        # Megabytes of weights are searched for a part of them, which takes seconds.
+        sought = every[::50] if path.suffix == ".onnx" else every
+        assert [text for text in sought if text in content] == [], path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["val", "none"])
+def test_a_sample_of_val_or_none_where_that_is_asked_for(copied, kind):
+    copied.ran("--pipelines=export", f"--params=export.sample={kind}")
+    bundle = copied.data("07_model_output/bundle")
+    assert (bundle / "sample").exists() == (kind == "val")
+    assert (Scorer.open(bundle).check_sample() is None) == (kind == "none")
+    if kind == "val":
+        with open(copied.data("01_raw/val/marketplace.csv"), encoding="utf-8") as file:
+            first = next(csv.DictReader(file))
+        rows = json.loads((bundle / "sample" / "rows.json").read_text("utf-8"))
+        assert rows[0]["dialogue"] == first["dialogue"]

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import tabweave.export.markup_graph as markup_graph
 from pipeline_fixtures import answers, make_core
 from preparation_fixtures import preparation
+from tabweave.export.bundle_sample import without_rows
 from tabweave.export.config import ExportConfig
 from tabweave.export.pipeline_gate import export_pipeline
 from tabweave.export.preparation import reference_chunks, reference_features
@@ -80,7 +82,7 @@ def test_other_probabilities_refuse_it_with_the_figure(
 
 
 def test_a_rule_that_the_graph_does_not_know_refuses_it_by_text_and_ids(
-    core, prepared, tmp_path, monkeypatch
+    core, prepared, tmp_path, monkeypatch, caplog
 ):
     named = {name: x for name, x in cleaning.NAMED.items() if name != "amp"}
     rules = SimpleNamespace(**(vars(cleaning) | {"NAMED": named}))
@@ -89,8 +91,13 @@ def test_a_rule_that_the_graph_does_not_know_refuses_it_by_text_and_ids(
     assert made.content == b""
     refused = made.report["refused"]
     assert "20 of 61 texts (val) differ" in refused
-    assert "hello &amp; one" in refused
-    assert "gives [[" in refused
+    # The reason goes into the bundle, which holds no text of val.
+    assert "hello &amp; one" not in refused
+    assert "hello &amp; one' gives [[" in caplog.text
+    assert "hello &amp; one" in made.report["tokens"]["val"]["first"]["text"]
+    reports = without_rows({"pipeline.onnx": made.report})
+    assert "hello" not in json.dumps(reports)
+    assert reports["pipeline.onnx"]["tokens"]["val"]["mismatches"] == 20
 
 
 def test_a_tokenizer_of_another_kind_is_refused_by_name(core, tmp_path, prepared):

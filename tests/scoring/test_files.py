@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tabweave.bundle import Sample
 from tabweave.errors import ArtifactError, ConfigError, SchemaError
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.scoring.parts import parts_folder
@@ -196,6 +197,89 @@ def test_bytes_that_are_no_text_are_rejected_with_their_row(good_bundle, tmp_pat
     report = score_file(good_bundle, source, tmp_path / "out.csv", config)
     assert report.rejected == 1
     assert "not UTF-8" in (tmp_path / "left.csv").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def overflowing(bundle_kit, tmp_path_factory):
+    """A bundle whose model gives NaN for prices near the largest float32."""
+    steep = bundle_kit.model(graph=bundle_kit.graph(weight=-30.0))
+    rows = [{"note": "", "shop": "a", "price": 1.0}]
+    sample = Sample.of(rows, ("no", "yes"), bundle_kit.answers(rows, -30.0))
+    return bundle_kit.write(
+        tmp_path_factory.mktemp("overflowing") / "b",
+        pipeline=steep.SerializeToString(),
+        sample=sample,
+    )
+
+
+def with_large_prices():
+    """Rows 9 and 31 (counted from 1) are beyond the model, and row 3 is no number."""
+    prices = table()["price"].to_pylist()
+    prices[8], prices[30], prices[2] = "3.4e38", "-3.3e38", "dear"
+    return table().set_column(4, "price", pa.array(prices))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rows_without_a_finite_answer_are_bad_rows_of_their_own(
+    overflowing, tmp_path, kind
+):
+    source = written(tmp_path, with_large_prices(), kind)
+    rejects = tmp_path / f"rejects.{kind}"
+    config = CONFIG.model_copy(update={"rejects": str(rejects)})
+    report = score_file(overflowing, source, tmp_path / f"out.{kind}", config)
+    assert (report.rows, report.scored, report.rejected) == (40, 37, 3)
+    left = read(rejects)
+    assert [int(n) for n in left["reject_row"].to_pylist()] == [3, 9, 31]
+    reasons = left["reject_reason"].to_pylist()
+    assert "not numbers" in reasons[0]
+    assert all("no finite answer" in reason for reason in reasons[1:])
+    assert left["price"].to_pylist() == ["dear", "3.4e38", "-3.3e38"]
+    out = read(tmp_path / f"out.{kind}")
+    assert out["id"].to_pylist() == [
+        f"{n:05d}" for n in range(40) if n not in (2, 8, 30)
+    ]
+    assert not any("nan" in str(p) for p in out["prob_yes"].to_pylist())
+
+
+def test_without_rejects_they_refuse_the_file_and_what_was_scored_stays(
+    overflowing, tmp_path
+):
+    rows = with_large_prices().filter(pa.array([n != 2 for n in range(COUNT)]))
+    source, output = written(tmp_path, rows, "csv"), tmp_path / "out.csv"
+    for _ in range(2):  # the second time from the parts alone
+        with pytest.raises(SchemaError) as caught:
+            score_file(overflowing, source, output, CONFIG)
+        message = str(caught.value)
+        assert "no finite answer" in message
+        assert "row 8: {'price': 3.39" in message
+        assert "row 30: {'price': -3.29" in message
+        assert "--rejects" in message
+        assert not output.exists()
+    config = CONFIG.model_copy(update={"rejects": str(tmp_path / "left.csv")})
+    report = score_file(overflowing, source, output, config)
+    assert (report.scored, report.rejected, report.resumed) == (37, 2, 39)
+
+
+def test_a_machine_that_answers_otherwise_is_refused_before_anything_is_written(
+    bundle_kit, tmp_path
+):
+    rows = [{"note": "", "shop": "a", "price": 1.0}]
+    sample = Sample.of(rows, ("no", "yes"), np.array([[0.5, 0.5]]))
+    folder = bundle_kit.write(tmp_path / "b", sample=sample)
+    source = written(tmp_path, table(), "csv")
+    with pytest.raises(ArtifactError, match="sample row 1 gives"):
+        score_file(folder, source, tmp_path / "out.csv", CONFIG)
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "in.csv"}
+
+
+def test_a_bundle_without_a_sample_is_scored_with_one_warning(
+    bundle_kit, tmp_path, caplog
+):
+    folder = bundle_kit.write(tmp_path / "b", sample=None)
+    source = written(tmp_path, table(), "csv")
+    assert score_file(folder, source, tmp_path / "out.csv", CONFIG).scored == COUNT
+    (warning,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "has no sample" in warning.getMessage()
 
 
 # Files that must not be touched

@@ -1,4 +1,7 @@
 import json
+import multiprocessing
+import pickle
+import shutil
 import subprocess
 import sys
 
@@ -79,7 +82,7 @@ def test_small_batches_give_the_same_answers(scorer, good_bundle):
 
 def test_the_id_comes_back_as_text_and_other_known_columns_may_be_there(scorer):
     rows = [{**r, "id": 7, "y": "no", "customer": "c", "unread": "x"} for r in ROWS]
-    found = scorer.score(rows)
+    found = scorer.score(rows, strict=True)
     assert found.column_names == ["id", "prob_no", "prob_yes", "predicted"]
     assert found["id"].to_pylist() == ["7"] * 4
     assert found.drop_columns("id").equals(scorer.score(ROWS))
@@ -102,10 +105,17 @@ def refused(scorer, rows):
     return str(caught.value)
 
 
-def test_missing_and_unknown_columns_are_named(scorer):
+def test_missing_columns_are_named(scorer):
     message = refused(scorer, [{"note": "x", "shop": "a", "prise": 1}])
     assert "Column 'price' (numeric) is missing. Did you mean 'prise'?" in message
-    assert "Column 'prise' is unknown. Did you mean 'price'?" in message
+    assert "unknown" not in message
+
+
+def test_columns_without_a_role_are_ignored_unless_the_caller_is_strict(scorer):
+    rows = [{**row, "shiptrack": 10**5000, 7: object()} for row in ROWS]
+    assert scorer.score(rows).equals(scorer.score(ROWS))
+    with pytest.raises(SchemaError, match="Column 'shiptrack' is unknown"):
+        scorer.score(rows, strict=True)
 
 
 def test_cells_that_do_not_fit_are_listed_with_their_rows(scorer):
@@ -181,6 +191,81 @@ def test_answers_that_cannot_be_compared_are_an_error(
         ArtifactError, match=rf"/b/sample/expected\.json: '{key}' is not 2 numbers for"
     ):
         scorer.check_sample()
+
+
+def test_a_bundle_without_a_sample_is_not_checked_and_says_so(
+    bundle_kit, tmp_path, caplog
+):
+    folder = bundle_kit.write(tmp_path / "b", sample=None)
+    scorer = Scorer.open(folder, threads=1)
+    assert scorer.check_sample() is None
+    (record,) = caplog.records
+    assert "b has no sample (export.sample was none)" in record.getMessage()
+    assert scorer.score(ROWS).num_rows == len(ROWS)
+
+
+# Rows that the model has no answer to
+
+
+@pytest.fixture(scope="module")
+def overflowing(bundle_kit, tmp_path_factory):
+    """A bundle whose model gives NaN for prices near the largest float32."""
+    folder = tmp_path_factory.mktemp("overflowing") / "b"
+    steep = bundle_kit.model(graph=bundle_kit.graph(weight=-30.0))
+    sample = Sample.of(ROWS, ("no", "yes"), bundle_kit.answers(ROWS, -30.0))
+    return bundle_kit.write(folder, pipeline=steep.SerializeToString(), sample=sample)
+
+
+def test_a_row_that_is_too_large_for_the_model_is_named_by_its_number(overflowing):
+    scorer = Scorer.open(overflowing, threads=1)
+    huge = {**ROWS[0], "price": 3.4e38}
+    message = refused(scorer, [ROWS[0], huge, ROWS[1], {**huge, "price": -3e38}])
+    assert "the model has no finite answer" in message
+    assert "row 2: {'price': 3.39" in message
+    assert "row 4: {'price': -3.00" in message
+    assert "row 1" not in message
+    assert "Train" not in message
+    assert scorer.score([ROWS[0], ROWS[2]]).num_rows == 2
+
+
+# Copies in other processes
+
+
+def spawned(scorer, rows):
+    """Scores in a new interpreter that received the scorer as a pickle."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(scorer.score, (rows,))
+
+
+def test_a_pickled_scorer_gives_the_same_answers(int8_bundle, monkeypatch, tmp_path):
+    monkeypatch.chdir(int8_bundle.parent)
+    size = BatchSize(2, 64)
+    for int8 in (False, True):
+        scorer = Scorer.open(int8_bundle.name, threads=1, size=size, int8=int8)
+        content = pickle.dumps(scorer)
+        assert len(content) < 1000
+        with monkeypatch.context() as elsewhere:
+            elsewhere.chdir(tmp_path)
+            copy = pickle.loads(content)
+        assert copy.score(ROWS).equals(scorer.score(ROWS))
+        assert pickle.dumps(copy) == content
+
+
+def test_a_scorer_can_be_sent_to_a_new_process(scorer):
+    assert spawned(scorer, ROWS).equals(scorer.score(ROWS))
+
+
+def test_a_pickle_of_a_bundle_that_is_gone_or_another_one_is_an_error(
+    bundle_kit, tmp_path
+):
+    folder = bundle_kit.write(tmp_path / "b")
+    content = pickle.dumps(Scorer.open(folder, threads=1))
+    bundle_kit.write(folder, metrics={"test/auroc": 0.5})
+    with pytest.raises(ArtifactError, match="/b is not the bundle that the Scorer was"):
+        pickle.loads(content)
+    shutil.rmtree(folder)
+    with pytest.raises(ArtifactError, match="/b is not a bundle"):
+        pickle.loads(content)
 
 
 # 8-bit integers

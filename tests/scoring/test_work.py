@@ -49,6 +49,7 @@ def test_what_is_there_is_not_scored_again(work, monkeypatch):
 
 
 def test_rejects_have_number_reason_and_cells(work):
+    work.score(4, progress=False)
     (batch,) = work.rejects()
     assert batch.schema == work.rejects_schema()
     row = batch.to_pylist()[0]

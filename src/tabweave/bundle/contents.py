@@ -12,6 +12,10 @@ BUNDLE_FORMAT = 1
 MANIFEST = "manifest.json"
 PIPELINE, MODEL = "pipeline.onnx", "model.onnx"
 INT8_PIPELINE, INT8_MODEL = "pipeline.int8.onnx", "model.int8.onnx"
+SAMPLE_ROWS, SAMPLE_CSV = "sample/rows.json", "sample/rows.csv"
+SAMPLE_ANSWERS = "sample/expected.json"
+SAMPLE = (SAMPLE_ROWS, SAMPLE_CSV, SAMPLE_ANSWERS)
+"""Files of the sample: all of them are there, or none."""
 MEBIBYTE = 2**20
 MAX_FILES = 1_000
 LONGEST_NAME = 255
@@ -52,9 +56,9 @@ PARTS = {
     "metrics.json": _SMALL,
     "export_report.json": _SMALL,
     # One row may hold several texts of a mebibyte, which JSON writes six times as long.
-    "sample/rows.json": Part("json", 64 * MEBIBYTE),
-    "sample/rows.csv": Part("text", 64 * MEBIBYTE),
-    "sample/expected.json": _SMALL,
+    SAMPLE_ROWS: Part("json", 64 * MEBIBYTE, required=False),
+    SAMPLE_CSV: Part("text", 64 * MEBIBYTE, required=False),
+    SAMPLE_ANSWERS: Part("json", 16 * MEBIBYTE, required=False),
     "card.md": Part("text", MEBIBYTE, required=False),
 }
 TOKENIZER = Part("json", 64 * MEBIBYTE, required=False)

@@ -14,6 +14,7 @@ from tabweave.bundle.contents import (
     MAX_FILES,
     PARTS,
     PIPELINE,
+    SAMPLE,
     look_alikes,
     name_fault,
     part_of,
@@ -110,12 +111,18 @@ def _check_names(manifest: Manifest) -> None:
             )
     for path in look_alikes(paths):
         problems.add(f"{shorten(path)}: another file has the same name or looks alike.")
-    for path, part in PARTS.items():
-        if part.required and path not in paths:
-            problems.add(f"{path}: is missing.")
+    for path in _missing(paths):
+        problems.add(f"{path}: is missing.")
     if (PIPELINE in paths) == (manifest.pipeline_refused is not None):
         problems.add(
             f"{PIPELINE}: must be there, or pipeline_refused must say why not."
         )
     if problems:
         raise not_whole(f"{problems}\n")
+
+
+def _missing(paths: list[str]) -> list[str]:
+    wanted = [path for path, part in PARTS.items() if part.required]
+    if not {*paths}.isdisjoint(SAMPLE):
+        wanted += SAMPLE  # they belong together
+    return [path for path in wanted if path not in paths]

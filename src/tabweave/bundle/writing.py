@@ -16,6 +16,9 @@ from tabweave.bundle.contents import (
     MANIFEST,
     MODEL,
     PIPELINE,
+    SAMPLE_ANSWERS,
+    SAMPLE_CSV,
+    SAMPLE_ROWS,
     name_fault,
     tokenizer_path,
 )
@@ -60,7 +63,7 @@ class BundleParts:
         rules: How raw cells are read.
         metrics: Metrics of val and test.
         export_report: Figures of the export; the manifest holds them, too.
-        sample: Raw rows with the answers.
+        sample: Raw rows with the answers, or None.
         card: A page for people, or None.
         quantized: File name (model.int8.onnx, pipeline.int8.onnx) -> its bytes; one
             without bytes is left out.
@@ -79,7 +82,7 @@ class BundleParts:
     rules: CellRules
     metrics: Mapping[str, Any]
     export_report: Mapping[str, Any]
-    sample: Sample
+    sample: Sample | None
     card: str | None = None
     quantized: Mapping[str, bytes] = field(default_factory=dict)
     versions: Mapping[str, str | None] = field(default_factory=installed_versions)
@@ -96,7 +99,7 @@ class BundleParts:
             found[tokenizer_path(name)] = text.encode()
         if self.card is not None:
             found["card.md"] = self.card.encode()
-        values = {
+        values: dict[str, Any] = {
             "imputer.json": self.imputer,
             "risk_tables.json": self.risk_tables,
             "scaler.json": self.scaler,
@@ -106,11 +109,12 @@ class BundleParts:
             "cell_rules.json": self.rules.model_dump(mode="json"),
             "metrics.json": self.metrics,
             "export_report.json": self.export_report,
-            "sample/rows.json": [dict(row) for row in self.sample.rows],
-            "sample/expected.json": self.sample.expected(),
         }
-        found |= {path: _json(value) for path, value in values.items()}
-        return found | {"sample/rows.csv": self.sample.as_csv()}
+        if self.sample is not None:
+            values[SAMPLE_ROWS] = [dict(row) for row in self.sample.rows]
+            values[SAMPLE_ANSWERS] = self.sample.expected()
+            found[SAMPLE_CSV] = self.sample.as_csv()
+        return found | {path: _json(value) for path, value in values.items()}
 
 
 def write_bundle(folder: Path, parts: BundleParts) -> Manifest:

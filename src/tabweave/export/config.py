@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from tabweave.errors import shorten
 from tabweave.schema import Parameters, contradiction
+
+SampleRows = Literal["val", "synthetic", "none"]
 
 OUTPUT, TABLE, LABEL = "probabilities", "tab", "label"
 """Names in the ONNX file that are not a matter of choice."""
@@ -48,6 +50,8 @@ class ExportConfig(Parameters):
     """Whether pipeline.onnx, which takes raw rows, is made; a bundle without it says so."""
     pipeline_single_rows: PositiveInt = 256
     """Rows of val that pipeline.onnx is also asked one by one in the comparison."""
+    sample: SampleRows = "synthetic"
+    """Rows in the bundle to try it with: made up, the first of val, or none."""
 
     int8: bool = False
     """Whether models of 8-bit integers are made, too; they must keep `int8_limits`."""

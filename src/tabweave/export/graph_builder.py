@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -31,6 +31,7 @@ INT64, BOOL, FLOAT, DOUBLE, STRING = (
 
 Value = Union["Tensor", "np.ndarray[Any, Any]", Sequence[int], int]
 LoopBody = Callable[..., tuple["Tensor", Sequence["Tensor"], Sequence["Tensor"]]]
+RepeatBody = Callable[..., tuple["Tensor", Sequence["Tensor"]]]
 
 
 class Tensor:
@@ -144,9 +145,14 @@ class Tensor:
 
 
 class Graph:
-    """Nodes and constants of one graph; equal constants are stored once."""
+    """Nodes and constants of one graph; equal constants are stored once.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: Begins the name of every value inside.
+    """
+
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self._levels: list[list[NodeProto]] = [[]]
         self._names = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
@@ -157,7 +163,7 @@ class Graph:
 
     def _new(self, kind: str) -> Tensor:
         self._names += 1
-        return Tensor(self, f"{PREFIX}{kind}_{self._names}")
+        return Tensor(self, f"{self._prefix}{kind}_{self._names}")
 
     def constant(self, value: Value) -> Tensor:
         """A constant; whole numbers become int64, arrays keep their type."""
@@ -172,9 +178,10 @@ class Graph:
             self._constants[key] = constant
         return self._constants[key]
 
-    def _append(
+    def append(
         self, kind: str, inputs: Sequence[Value], outputs: Sequence[str], **given: Any
     ) -> NodeProto:
+        """A new node whose outputs have the names given."""
         names = [self.constant(value).name for value in inputs]
         node = helper.make_node(kind, names, list(outputs), **given)
         self._levels[-1].append(node)
@@ -183,15 +190,25 @@ class Graph:
     def op(self, kind: str, *inputs: Value, domain: str = "", **given: Any) -> Tensor:
         """The single output of a new node."""
         output = self._new(kind)
-        self._append(kind, inputs, [output.name], domain=domain, **given)
+        self.append(kind, inputs, [output.name], domain=domain, **given)
         return output
+
+    def ops(self, kind: str, count: int, *inputs: Value, **given: Any) -> list[Tensor]:
+        """The outputs of a new node that has several."""
+        outputs = [self._new(kind) for _ in range(count)]
+        self.append(kind, inputs, [one.name for one in outputs], **given)
+        return outputs
+
+    def take(self, nodes: Iterable[NodeProto]) -> None:
+        """Takes over nodes of another graph, with their names."""
+        self._levels[-1].extend(nodes)
 
     def lookup(
         self, keys_of: Tensor, keys: Sequence[Any], values: Sequence[int], default: int
     ) -> Tensor:
         """A hash map from text or whole numbers to whole numbers, as one node."""
         output = self._new("LabelEncoder")
-        node = self._append(
+        node = self.append(
             "LabelEncoder", [keys_of], [output.name], domain=ML, default_int64=default
         )
         # The library's own helper checks long lists entry by entry, which takes seconds.
@@ -263,11 +280,57 @@ class Graph:
             [_scalar(results[0], BOOL), *vectors[len(inside) :]],
         )
         outputs = [self._new("Loop") for _ in results[1:]]
-        self._append(
+        self.append(
             "Loop",
             [self.constant(trips), proceed, *carried],
             [one.name for one in outputs],
             body=graph,
+        )
+        return outputs
+
+    def repeat(
+        self,
+        first: Sequence[Tensor],
+        kinds: Sequence[tuple[int, Sequence[int | None]]],
+        body: RepeatBody,
+        weights: Iterable[TensorProto] = (),
+    ) -> list[Tensor]:
+        """Runs `body` once, and again until it says stop.
+
+        Args:
+            first: What the first run receives.
+            kinds: Type and shape of each value that a run receives.
+            body: (the values) -> (flag, whether to go on; the values for the next run).
+            weights: Constants that the body alone uses; they are stored inside it.
+
+        Returns:
+            The values behind the last run.
+        """
+        number, flag = self._new("run"), self._new("proceed")
+        inside = [self._new("carried") for _ in first]
+        self._levels.append([])
+        go_on, following = body(*inside)
+        results = [self.op("Identity", one) for one in (go_on, *following)]
+        nodes = self._levels.pop()
+
+        def described(values: Sequence[Tensor]) -> list[ValueInfoProto]:
+            return [
+                helper.make_tensor_value_info(one.name, kind, shape)
+                for one, (kind, shape) in zip(values, kinds, strict=True)
+            ]
+
+        graph = helper.make_graph(
+            nodes,
+            self._new("body").name,
+            [_scalar(number, INT64), _scalar(flag, BOOL), *described(inside)],
+            [_scalar(results[0], BOOL), *described(results[1:])],
+            list(weights),
+        )
+        outputs = [self._new("Loop") for _ in first]
+        always = self.constant(np.array(True))
+        names = ["", always.name, *(one.name for one in first)]
+        self._levels[-1].append(
+            helper.make_node("Loop", names, [one.name for one in outputs], body=graph)
         )
         return outputs
 
@@ -290,8 +353,18 @@ class Graph:
         self, tensor: Tensor, name: str, kind: int, shape: Sequence[Any]
     ) -> None:
         """Makes a value an output of the graph."""
-        self._append("Identity", [tensor], [name])
+        self.append("Identity", [tensor], [name])
         self._outputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+
+    @property
+    def nodes(self) -> list[NodeProto]:
+        """The nodes so far."""
+        return self._levels[0]
+
+    @property
+    def constants(self) -> list[TensorProto]:
+        """The constants so far."""
+        return self._initializers
 
     def model(self, name: str, opset: int) -> ModelProto:
         """The finished graph as a model."""

@@ -79,9 +79,9 @@ def export_pipeline(
             first = found.first
             return _refused(
                 f"The tokens of {found.mismatches} of {found.texts} texts ({name}) differ "
-                f"from those of training. The first, field {first.field!r}: text "
-                f"{first.text!r} gives {first.got}, not {first.expected}.",
+                f"from those of training, the first in field {first.field!r}.",
                 report,
+                f" Text {first.text!r} gives {first.got}, not {first.expected}.",
             )
     differences = compare_probabilities(content, *val, config.pipeline_single_rows)
     report |= {"tolerance": config.parity_tolerance, "probabilities": differences}
@@ -95,8 +95,9 @@ def export_pipeline(
     return PipelineExport(content, report | {"refused": None})
 
 
-def _refused(reason: str, report: dict[str, Any]) -> PipelineExport:
-    logger.warning("pipeline.onnx is not written. %s", reason)
+def _refused(reason: str, report: dict[str, Any], example: str = "") -> PipelineExport:
+    """No file; the log says more than the reason, which goes into the bundle."""
+    logger.warning("pipeline.onnx is not written. %s%s", reason, example)
     return PipelineExport(b"", report | {"refused": reason})
 
 

@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    compose,
+    helper,
+    numpy_helper,
+)
 
 from tabweave.errors import ExportError
 from tabweave.export.config import LABEL, OUTPUT, TABLE
+from tabweave.export.graph_builder import Graph
+from tabweave.export.groups_graph import in_groups
 from tabweave.export.preparation import Preparation
 from tabweave.export.preprocessing import (
     DROPPED_CHARACTERS,
@@ -55,9 +65,10 @@ def build_pipeline(preprocessing: ModelProto, core: ModelProto) -> ModelProto:
     merged.CopyFrom(core)
     graph, before = merged.graph, preprocessing.graph
     graph.name = "pipeline"
-    nodes = [*before.node, *_renamed_inputs(core), *core.graph.node]
-    del graph.node[:], graph.input[:]
-    graph.node.extend(nodes)
+    nodes, constants = _core_nodes(core.graph)
+    del graph.node[:], graph.input[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend([*before.node, *nodes])
+    graph.initializer.extend(constants)
     graph.input.extend(before.input)
     graph.initializer.extend(before.initializer)
     graph.value_info.extend(before.value_info)
@@ -83,12 +94,20 @@ def _check_fit(preprocessing: ModelProto, core: ModelProto) -> None:
         )
 
 
-def _renamed_inputs(core: ModelProto) -> list[Any]:
-    """Nodes that hand what the preprocessing gives to the model."""
-    return [
-        helper.make_node("Identity", [one.name.removeprefix(CORE)], [one.name])
-        for one in core.graph.input
-    ]
+def _core_nodes(core: GraphProto) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Nodes and constants from what the preprocessing gives to the model's output.
+
+    A model that reads a text runs over groups of rows.
+    """
+    names = [(one.name.removeprefix(CORE), one.name) for one in core.input]
+    texts = text_names([name for name, _ in names])
+    if not texts:
+        handed = [helper.make_node("Identity", [a], [b]) for a, b in names]
+        last = helper.make_node("Identity", [f"{CORE}{OUTPUT}"], [OUTPUT])
+        return [*handed, *core.node, last], list(core.initializer)
+    graph = Graph(f"{CORE}group_")
+    graph.append("Identity", [in_groups(graph, core, names, texts)], [OUTPUT])
+    return graph.nodes, graph.constants
 
 
 def _rename_outputs(merged: ModelProto, given: Sequence[Any]) -> None:
@@ -97,7 +116,6 @@ def _rename_outputs(merged: ModelProto, given: Sequence[Any]) -> None:
     (probabilities,) = graph.output
     classes = probabilities.type.tensor_type.shape.dim[1].dim_value
     del graph.output[:]
-    graph.node.append(helper.make_node("Identity", [f"{CORE}{OUTPUT}"], [OUTPUT]))
     shape = ["batch", classes]
     graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
     graph.output.extend(

@@ -62,17 +62,34 @@ def quantize(content: bytes, prefix: str = "") -> bytes:
         ExportError: The model has no matrix that is large enough.
     """
     model = ModelProto.FromString(content)
-    graph = _Int8Graph(model.graph, prefix)
-    for node in model.graph.node:
-        graph.take(node)
-    if not graph.changed:
+    if not sum([_quantize(graph, prefix) for graph in _graphs(model.graph)]):
         raise ExportError(
             f"int8 has nothing to do: no matrix that the model multiplies with or looks "
             f"words up in has {SMALLEST_WEIGHT:,} values or more. Leave int8 off, or take "
             "a model with larger layers."
         )
-    graph.write(model)
+    if CONTRIB not in {one.domain for one in model.opset_import}:
+        model.opset_import.append(helper.make_opsetid(CONTRIB, CONTRIB_VERSION))
     return model.SerializeToString()
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph, and the graphs inside its nodes: a pipeline runs its model in a loop."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
+
+
+def _quantize(graph: GraphProto, prefix: str) -> bool:
+    """Changes the matrices that a graph itself holds; false if there is none."""
+    made = _Int8Graph(graph, prefix)
+    for node in graph.node:
+        made.take(node)
+    if made.changed:
+        made.write(graph)
+    return made.changed
 
 
 class _Int8Graph:
@@ -188,9 +205,8 @@ class _Int8Graph:
         factors = self._op("Gather", [scales, rows], f"{inner}_scales", axis=0)
         self._op("Mul", [values, factors], output)
 
-    def write(self, model: ModelProto) -> None:
-        """Puts the nodes and constants into the model; what nobody reads goes."""
-        graph = model.graph
+    def write(self, graph: GraphProto) -> None:
+        """Puts the nodes and constants into the graph; what nobody reads goes."""
         del graph.node[:]
         graph.node.extend(self.nodes)
         read = set(_reads(graph))
@@ -200,8 +216,6 @@ class _Int8Graph:
         graph.initializer.extend(
             numpy_helper.from_array(value, name) for name, value in self.made.items()
         )
-        if CONTRIB not in {one.domain for one in model.opset_import}:
-            model.opset_import.append(helper.make_opsetid(CONTRIB, CONTRIB_VERSION))
 
 
 def _is_plain(node: NodeProto) -> bool:

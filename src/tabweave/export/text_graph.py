@@ -7,8 +7,9 @@ tables of a vocabulary are there once for all of its fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from tabweave.export.wordpiece import WordPiece
 from tabweave.text.config import TextField
 
 _END = np.iinfo(np.int64).max
+BLOCK = 64
+"""Characters that are split together: a text has blocks, and a block has characters."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,8 @@ def tokenize(
         columns: The raw texts [batch] of every text column.
         tables: The vocabulary.
     """
-    found = _classes(graph, fields, columns, tables.characters)
     codes, dropped = [], []
-    for field, all_kinds in zip(fields, found, strict=True):
-        kinds, beyond = _capped(graph, all_kinds, field.max_characters)
+    for field, kinds, beyond in _classes(graph, fields, columns, tables.characters):
         codes.append(_codes(graph, field, kinds, tables.characters))
         dropped.append(beyond)
     written = graph.concat(*codes)
@@ -87,56 +88,112 @@ def _classes(
     fields: Sequence[TextField],
     columns: Mapping[str, Tensor],
     tables: CharacterTables,
-) -> list[Tensor]:
-    """For each field, the classes [batch, characters + 1] of its joined raw texts."""
-    characters = [
-        _characters(graph, [columns[name] for name in field.columns])
-        for field in fields
-    ]
+) -> Iterator[tuple[TextField, Tensor, Tensor]]:
+    """Each field, its classes of characters and how many lie behind its cap.
+
+    The classes are those of the joined raw texts up to the cap, one row behind the
+    other, each ended by END_OF_ROW.
+    """
+    blocks = [_blocks(graph, field, columns) for field in fields]
+    characters = _split(graph, graph.concat(*(one.texts for one in blocks)), [""])
     keys, values = list(tables.classes), list(tables.classes.values())
-    if len(characters) == 1:
-        return [graph.lookup(characters[0], keys, values, OTHER)]
-    flat = [one.reshape(-1) for one in characters]
-    kinds = graph.lookup(graph.concat(*flat), keys, values, OTHER)
-    found, start = [], graph.constant([0])
-    for one in characters:
-        stop = start + one.size().reshape(1)
-        part = kinds.cut(start, stop)
-        found.append(graph.op("Reshape", part, graph.op("Shape", one)))
+    kinds = graph.lookup(characters, keys, values, OTHER)
+    start = graph.constant([0])
+    for field, one in zip(fields, blocks, strict=True):
+        stop = start + one.texts.size().reshape(1)
+        part = kinds if len(fields) == 1 else kinds.cut(start, stop)
+        yield field, _flat(graph, part, one, field.max_characters), one.beyond
         start = stop
-    return found
 
 
-def _characters(graph: Graph, columns: Sequence[Tensor]) -> Tensor:
-    """The single characters [batch, longest + 1] of columns joined by one blank.
+@dataclass(frozen=True)
+class _Blocks:
+    """The texts of a field in blocks of characters, those behind the cap left out.
 
-    A further blank behind each text keeps a batch of empty texts from having no column.
+    So a batch holds the characters that it has, and no row is as wide as the longest.
+
+    Attributes:
+        texts: The blocks of all rows, one row behind the other.
+        number: Place of each block in its row, from 0.
+        is_last: Which blocks are the last of their row.
+        beyond: Characters behind the cap, for each row [batch].
+    """
+
+    texts: Tensor
+    number: Tensor
+    is_last: Tensor
+    beyond: Tensor
+
+
+def _blocks(graph: Graph, field: TextField, columns: Mapping[str, Tensor]) -> _Blocks:
+    """Columns joined by one blank, divided into blocks.
+
+    A further blank behind each text gives every row a block.
     """
     blank = np.array([" "], object)
-    text = columns[0]
-    for column in columns[1:]:
-        text = graph.op("StringConcat", graph.op("StringConcat", text, blank), column)
-    characters = graph.op(
-        "Tokenizer",
-        graph.op("StringConcat", text, blank),
-        domain=CONTRIB,
-        mark=0,
-        pad_value="",
-        separators=[""],
-        mincharnum=1,
+    text = columns[field.columns[0]]
+    for name in field.columns[1:]:
+        joined = graph.op("StringConcat", text, blank)
+        text = graph.op("StringConcat", joined, columns[name])
+    text = graph.op("StringConcat", text, blank)
+    every = _split(graph, text, expression=f"(?s).{{1,{BLOCK}}}")
+    count = _is_there(graph, every).row_sum()
+    most = -(-field.max_characters // BLOCK)
+    kept = every.cut([0], [most], axis=1)
+    there = _is_there(graph, kept)
+    chosen = (there > 0).reshape(-1)
+    number = there.running_sum(axis=1)
+    last = graph.op("Equal", number, graph.least(count, most).column())
+    return _Blocks(
+        texts=kept.reshape(-1).where(chosen),
+        number=number.reshape(-1).where(chosen) - 1,
+        is_last=last.reshape(-1).where(chosen),
+        beyond=_beyond(graph, every, count, field.max_characters),
     )
-    graph.state_type(characters, STRING, ["batch", characters.name])
-    return characters
 
 
-def _capped(graph: Graph, kinds: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Classes of at most so many characters per row, flat, and how many lie behind."""
-    beyond = ~kinds.cut([most + 1], [_END], axis=1).equals(PADDING)
-    kept = kinds.cut([0], [most], axis=1)
-    rows = graph.op("Shape", kept, start=0, end=1)
-    ends = graph.op("Expand", np.array([[END_OF_ROW]]), graph.concat(rows, [1]))
-    flat = graph.concat(kept, ends, axis=1).reshape(-1)
-    return flat.where(~flat.equals(PADDING)), beyond.number().row_sum()
+def _is_there(graph: Graph, texts: Tensor) -> Tensor:
+    """1 for each text that is not empty, else 0."""
+    return graph.lookup(texts, [""], [0], 1)
+
+
+def _beyond(graph: Graph, every: Tensor, count: Tensor, most: int) -> Tensor:
+    """How many characters of each row lie behind the cap, the added blank aside."""
+    at = (count - 1).column()
+    last = graph.op("GatherElements", every, at, axis=1).reshape(-1)
+    length = _is_there(graph, _split(graph, last, [""])).row_sum()
+    return graph.most((count - 1) * BLOCK + length - (most + 1), 0)
+
+
+def _split(
+    graph: Graph,
+    texts: Tensor,
+    separators: Sequence[str] = (),
+    expression: str = "",
+) -> Tensor:
+    """Texts [n] divided: [n, most parts], where "" fills up.
+
+    An empty separator gives the single characters.
+    """
+    way: dict[str, Any] = {"tokenexp": expression} if expression else {}
+    if separators:
+        way = {"separators": list(separators)}
+    parts = graph.op(
+        "Tokenizer", texts, domain=CONTRIB, mark=0, pad_value="", mincharnum=1, **way
+    )
+    graph.state_type(parts, STRING, [f"{parts.name}_rows", parts.name])
+    return parts
+
+
+def _flat(graph: Graph, kinds: Tensor, blocks: _Blocks, most: int) -> Tensor:
+    """Classes [blocks, characters] up to the cap, with an END_OF_ROW after each row."""
+    if most % BLOCK:
+        width = graph.op("Shape", kinds, start=1).reshape()
+        place = (blocks.number * BLOCK).column() + graph.count_up(width)
+        kinds = graph.select(place < most, kinds, PADDING)
+    ends = graph.select(blocks.is_last, END_OF_ROW, PADDING).column()
+    flat = graph.concat(kinds, ends, axis=1).reshape(-1)
+    return flat.where(~flat.equals(PADDING))
 
 
 def _codes(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tabweave.errors import Problems, SchemaError, did_you_mean, some_of
+from tabweave.cells import is_any
+from tabweave.errors import Problems, SchemaError, did_you_mean, shorten, some_of
 from tabweave.schema import DataSchema
 
 Values: TypeAlias = "pa.Array | list[Any]"
@@ -17,69 +19,77 @@ ROWS_SHOWN = 5
 
 @dataclass(frozen=True)
 class RawColumns:
-    """Named columns of raw cells, all of one length.
+    """The columns of some rows that a model can use, as raw cells of one length.
 
     Attributes:
         values: Column -> Arrow array, or a list of Python values of any kinds.
+        names: Every column of the rows, those that nobody reads included.
         rows: Number of rows.
         gaps: Column -> rows, counted from 1, that do not name it.
     """
 
     values: dict[str, Values]
+    names: tuple[Any, ...]
     rows: int
     gaps: dict[str, list[int]]
 
 
-def raw_columns(rows: Any) -> RawColumns:
+def raw_columns(rows: Any, wanted: Collection[str]) -> RawColumns:
     """The columns of a list of dicts, a pandas DataFrame, or an Arrow table or batch.
 
+    Args:
+        rows: The rows.
+        wanted: Columns whose cells are taken where they are there; of the others, which
+            may hold anything, only the name is looked at.
+
     Raises:
-        SchemaError: It is something else, a column name is no text, or a name stands
-            twice.
+        SchemaError: It is something else, or the name of a wanted column stands twice.
     """
     if isinstance(rows, pa.RecordBatch):
         rows = pa.Table.from_batches([rows])
     if isinstance(rows, pa.Table):
-        _check_names(rows.column_names)
-        whole = {n: _one_array(rows[n]) for n in rows.column_names}
-        return RawColumns(whole, rows.num_rows, {})
+        names = tuple(rows.column_names)
+        values: dict[str, Values] = {
+            name: _one_array(rows[name]) for name in _present(names, wanted)
+        }
+        return RawColumns(values, names, rows.num_rows, {})
     if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns"):
-        _check_names(list(rows.columns))
-        found = {name: _of_series(rows[name]) for name in rows.columns}
-        return RawColumns(found, len(rows), {})
+        names = tuple(rows.columns)
+        found = {name: _of_series(rows[name]) for name in _present(names, wanted)}
+        return RawColumns(found, names, len(rows), {})
     if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
-        return _of_dicts(rows)
+        return _of_dicts(rows, wanted)
     raise SchemaError(
         f"Rows must be a list of dicts, a pandas DataFrame or an Arrow table, but are "
         f"{type(rows).__name__}. A single row is a list of one dict."
     )
 
 
-def _check_names(names: Sequence[Any]) -> None:
-    wrong = [name for name in names if not isinstance(name, str)]
-    if wrong:
-        raise SchemaError(f"Column names must be text, but there are {some_of(wrong)}.")
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+def _present(names: Sequence[Any], wanted: Collection[str]) -> list[str]:
+    """The wanted names that are there, in the order of the columns."""
+    found = [name for name in names if isinstance(name, str) and name in wanted]
+    twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise SchemaError(f"Columns {some_of(twice)} appear more than once.")
+    return found
 
 
-def _of_dicts(rows: Sequence[Any]) -> RawColumns:
+def _of_dicts(rows: Sequence[Any], wanted: Collection[str]) -> RawColumns:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise SchemaError(
                 f"Row {number} must be a dict of column and value, but is "
                 f"{type(row).__name__}."
             )
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    _check_names(names)
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    present = _present(names, wanted)
     gaps = {
         name: [number for number, row in enumerate(rows, 1) if name not in row]
-        for name in names
+        for name in present
     }
-    values: dict[str, Values] = {n: [row.get(n) for row in rows] for n in names}
+    values: dict[str, Values] = {n: [row.get(n) for row in rows] for n in present}
     return RawColumns(
-        values, len(rows), {n: found for n, found in gaps.items() if found}
+        values, names, len(rows), {n: found for n, found in gaps.items() if found}
     )
 
 
@@ -87,28 +97,44 @@ def _of_series(series: Any) -> Values:
     """Columns of any objects stay Python values: each may be of another kind."""
     if series.dtype == object:
         return list(series)
-    return _one_array(pa.chunked_array(pa.Array.from_pandas(series)))
+    try:
+        return _one_array(pa.chunked_array(pa.Array.from_pandas(series)))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        # Categories of mixed kinds, complex numbers: what Arrow has no one type for.
+        return list(series)
 
 
-def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def _one_array(column: pa.ChunkedArray | pa.Array) -> Values:
     if isinstance(column, pa.ChunkedArray):
         # Arrow gives a chunked array back where one array cannot hold the text.
         whole = column.combine_chunks()
         column = pa.concat_arrays(whole.chunks) if hasattr(whole, "chunks") else whole
     if isinstance(column, pa.ExtensionArray):
-        return column.storage
-    return column
+        # How numbers of someone's own type are stored is not what they mean.
+        is_text = is_any(column.type.storage_type, "string large_string")
+        return column.storage if is_text else column
+    if isinstance(column, pa.RunEndEncodedArray):
+        return pc.run_end_decode(column)
+    kind = column.type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    # Arrow computes little on views; as Python values they are text like any other.
+    return column.to_pylist() if pa.types.is_string_view(kind) else column
 
 
 def check_columns(
-    columns: RawColumns, read: Mapping[str, str], schema: DataSchema
+    columns: RawColumns,
+    read: Mapping[str, str],
+    schema: DataSchema,
+    *,
+    strict: bool = False,
 ) -> None:
-    """Refuses rows that lack a column of the model, or have one that nobody knows.
+    """Refuses rows that lack a column of the model.
 
     Args:
         columns: The rows.
         read: Column that the model reads -> its role.
         schema: All columns of the training data; those that are not read may be there.
+        strict: Whether a column that the training data did not have is refused, too.
 
     Raises:
         SchemaError: Lists every such column.
@@ -117,12 +143,12 @@ def check_columns(
     roles = (schema.id, schema.label, *schema.text, *schema.categorical)
     group = () if schema.group is None else (schema.group,)
     known = (*roles, *schema.numeric, *group)
+    unknown = [name for name in columns.names if name not in known]
+    texts = [name for name in unknown if isinstance(name, str)]
     for name, kind in read.items():
         gaps = columns.gaps.get(name, [])
         if name not in columns.values:
-            hint = did_you_mean(
-                name, [one for one in columns.values if one not in known]
-            )
+            hint = did_you_mean(name, texts)
             problems.add(f"Column '{name}' ({kind}) is missing.{hint}")
         elif gaps:
             where = some_of(gaps, ROWS_SHOWN)
@@ -130,10 +156,9 @@ def check_columns(
                 f"Column '{name}' ({kind}) is missing in rows {where}; write null where "
                 "the value is not known."
             )
-    for name in columns.values:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            problems.add(
-                f"Column '{name}' is unknown.{hint} Known: {some_of(known, 30)}."
-            )
+    for name in unknown if strict else []:
+        hint = did_you_mean(name, known) if isinstance(name, str) else ""
+        problems.add(
+            f"Column {shorten(name)} is unknown.{hint} Known: {some_of(known, 30)}."
+        )
     problems.raise_as(SchemaError)

@@ -94,10 +94,11 @@ def score_file(
 
     Raises:
         ConfigError: A path cannot be used, or exists and may not be replaced.
-        SchemaError: A file does not fit the model; the message lists rows and columns.
+        SchemaError: A file does not fit the model, or the model has no answer to some
+            rows; the message lists rows and columns.
         InUseError: Another process writes one of the files.
-        ArtifactError: The bundle is not usable, int8 answers are not right on this
-            machine, or a file changed meanwhile.
+        ArtifactError: The bundle is not usable, its sample is not answered rightly on
+            this machine, or a file changed meanwhile.
         WriteError: The disk is full or a folder cannot be written. What was scored
             stays for the next run.
     """
@@ -130,16 +131,18 @@ def score_file(
             before += survey.rows
         resumed = _score(works, surveys, progress=progress)
         _check_same_files(paths)
+        unanswered = _unanswered(works, may_reject=rejects is not None)
         parts.claim(paths.written.values())
         if rejects is not None:
             tables = [(work.rejects(), work.rejects_schema()) for work in works]
             _write(paths, rejects, tables, table.quoting)
         tables = [(work.scored(), work.output_schema()) for work in works]
         _write(paths, paths.output, tables, table.quoting)
+    rejected = sum(survey.rejected for survey in surveys) + unanswered
     report = ScoringReport(
         rows=before,
-        scored=before - sum(survey.rejected for survey in surveys),
-        rejected=sum(survey.rejected for survey in surveys),
+        scored=before - rejected,
+        rejected=rejected,
         resumed=resumed,
         repaired=sum((Counter(survey.repaired) for survey in surveys), Counter()),
         seconds=time.monotonic() - started,
@@ -181,6 +184,22 @@ def _score(works: Sequence[Work], surveys: Sequence[Survey], *, progress: bool) 
     return resumed
 
 
+def _unanswered(works: Sequence[Work], *, may_reject: bool) -> int:
+    """How many rows the model has no finite answer to.
+
+    Raises:
+        SchemaError: There are such rows, and they may not be left out; all are listed.
+    """
+    refusals = [
+        work.file.refusal(work.unanswered)
+        for work in works
+        if work.unanswered.counts.total()
+    ]
+    if refusals and not may_reject:
+        raise SchemaError("\n".join(refusals))
+    return sum(work.unanswered.counts.total() for work in works)
+
+
 def _check_same_files(paths: ScoringPaths) -> None:
     """Refuses an input that has got, or lost, files since it was read."""
     now = find_table(paths.source, "score.input").names
@@ -212,8 +231,7 @@ def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:
     scorer = Scorer.open(
         paths.bundle, threads=config.threads, size=size, int8=config.int8
     )
-    if config.int8:
-        scorer.check_sample()  # a processor may give wrong answers without an error
+    scorer.check_sample()  # a machine may give wrong answers without an error
     return scorer
 
 

@@ -165,10 +165,11 @@ class InputFile:
                 found.add(fault, values, batch.first_row)
                 fits &= fault.kind != "type"
         if not fits or (rejected and not may_reject):
-            raise SchemaError(self._refusal(found, fits))
+            raise SchemaError(self.refusal(found, fits=fits))
         return Survey(rows, rejected, dict(self.repairs), tuple(doubts))
 
-    def _refusal(self, found: FoundFaults, fits: bool) -> str:
+    def refusal(self, found: FoundFaults, *, fits: bool = True) -> str:
+        """What is wrong with the file; `fits` where single rows may be left out."""
         problems = Problems(f"{self.raw.path} cannot be scored as it is")
         for sentence in found.sentences():
             problems.add(sentence)

@@ -19,6 +19,16 @@ import pyarrow as pa
 from tabweave.cells import Fault, Mask
 from tabweave.errors import some_of
 
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (str, "text"),
+    ((bool, np.bool_), "boolean"),
+    # numpy calls a span of time an integer, but it has no unit that a model knows.
+    ((np.datetime64, np.timedelta64), "other"),
+    (numbers.Integral, "integer"),
+    ((numbers.Real, Decimal), "float"),
+)
+"""Types of Python values and what they are; the first that fits counts."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -79,21 +89,17 @@ def _parts(name: str, values: list[Any], role: str) -> Iterator[Part]:
 
 
 def _kind_of(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if _is_missing(value):
         return "missing"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, bool | np.bool_):
-        return "boolean"
-    if isinstance(value, numbers.Integral):
-        return "integer"
-    if isinstance(value, numbers.Real | Decimal):
-        return "float"
-    return "missing" if _is_pandas_missing(value) else "other"
+    return next((kind for types, kind in _KINDS if isinstance(value, types)), "other")
 
 
-def _is_pandas_missing(value: Any) -> bool:
-    return type(value).__name__ in ("NAType", "NaTType")
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _array_of(
@@ -105,11 +111,25 @@ def _array_of(
         return Part(pa.array(chosen, pa.bool_()), shown)
     if kind == "text":
         return _texts(name, chosen, shown)
-    if kind == "integer" and role != "numeric":
-        written = [None if value is None else str(int(value)) for value in chosen]
-        return Part(pa.array(written, pa.string()), shown)
-    doubles = [None if value is None else _double(value) for value in chosen]
-    return Part(pa.array(doubles, pa.float64()), shown)
+    write = _digits if kind == "integer" and role != "numeric" else _double
+    made, wrong = [], np.zeros(len(values), bool)
+    for row, value in enumerate(chosen):
+        try:
+            made.append(None if value is None else write(value))
+        except (ValueError, TypeError):
+            made.append(None)
+            wrong[row] = True
+    what = "of too many digits to be text" if write is _digits else "that have no value"
+    reason = f"{role} column '{name}' holds numbers {what}"
+    faults = (Fault(reason, wrong),) if wrong.any() else ()
+    return Part(
+        pa.array(made, pa.string() if write is _digits else pa.float64()), shown, faults
+    )
+
+
+def _digits(value: Any) -> str:
+    """A whole number as text; Python itself bounds the digits that it writes."""
+    return str(int(value))
 
 
 def _double(value: Any) -> float:

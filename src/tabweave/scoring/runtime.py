@@ -80,6 +80,9 @@ class PipelineRuntime:
             columns: Every column that the model reads, as `tabweave.cells` types it.
             size: How much the model sees at once.
 
+        A row with an answer that is not finite has NaN throughout: its numbers are too
+        large for the model.
+
         Raises:
             ArtifactError: The graph fails, or gives what are no probabilities.
         """
@@ -94,6 +97,7 @@ class PipelineRuntime:
         found = np.empty((rows, len(self.contract.classes)), np.float32)
         for batch in length_batches(lengths, size or BatchSize()):
             found[batch] = self._run({n: v[batch] for n, v in feed.items()})
+        found[~np.isfinite(found).all(axis=1)] = np.nan
         self._check(found)
         return found
 
@@ -119,8 +123,7 @@ class PipelineRuntime:
         return found
 
     def _check(self, found: Probabilities) -> None:
-        good = ((found >= 0) & (found <= 1 + ROUNDING)).all(axis=1)
-        wrong = np.flatnonzero(~good)
+        wrong = np.flatnonzero(((found < 0) | (found > 1 + ROUNDING)).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
             raise ArtifactError(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabweave.cells import FoundFaults, Mask
 from tabweave.errors import ArtifactError
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, ReadBatch
 from tabweave.scoring.parts import Parts
-from tabweave.scoring.scorer import Scorer
+from tabweave.scoring.scorer import UNANSWERED, Scorer
 from tabweave.scoring.windows import windows_of
 from tabweave.tables import DELIMITERS
 
@@ -31,28 +32,39 @@ class Work:
         scorer: The model.
         parts: Predictions that are on the disk.
         config: Sizes of the windows.
+        unanswered: Rows that `score` has found no finite answer to.
     """
 
     file: InputFile
     scorer: Scorer
     parts: Parts
     config: ScoreConfig
+    unanswered: FoundFaults = field(default_factory=FoundFaults, repr=False)
 
     def score(self, rows: int, *, progress: bool) -> int:
         """Scores every window that is not there yet; gives the rows that were there."""
         resumed = 0
+        self.unanswered.clear()
         with progress_bar(rows, "row", shown=progress) as bar:
             for batch in self.file.batches():
                 for start, count in self._windows(batch):
                     first_row = batch.first_row + start
                     if first_row in self.parts:
                         resumed += count
+                        found = self.parts.read(first_row, count)
                     else:
                         found = self._predict(batch, start, count)
                         self.file.raw.check_unchanged()
                         self.parts.write(first_row, found)
+                    self._note_unanswered(found, batch, start)
                     bar.update(count)
         return resumed
+
+    def _note_unanswered(self, found: pa.Table, batch: ReadBatch, start: int) -> None:
+        rows = len(found)
+        columns = {name: v.slice(start, rows) for name, v in batch.typed.items()}
+        fault, shown = self.scorer.unanswered(columns, _without_answer(found))
+        self.unanswered.add(fault, shown, batch.first_row + start)
 
     def _windows(self, batch: ReadBatch) -> Iterator[tuple[int, int]]:
         text = [name for name, kind in self.scorer.reads.items() if kind == "text"]
@@ -90,25 +102,27 @@ class Work:
         for batch in self.file.batches():
             if batch.cells.num_rows == 0:
                 continue
-            added = self._added(batch)
-            columns = [*batch.cells.columns, *added]
-            whole = pa.RecordBatch.from_arrays(columns, schema=schema)
-            rejected = batch.rejected
-            yield whole.filter(pa.array(~rejected)) if rejected.any() else whole
+            found, left = self._found(batch)
+            columns = [column.combine_chunks() for column in found.columns]
+            whole = pa.RecordBatch.from_arrays(
+                [*batch.cells.columns, *columns], schema=schema
+            )
+            yield whole.filter(pa.array(~left)) if left.any() else whole
 
-    def _added(self, batch: ReadBatch) -> list[pa.Array]:
+    def _found(self, batch: ReadBatch) -> tuple[pa.Table, Mask]:
+        """The predictions of a batch, and which of its rows have none."""
         tables = [
             self.parts.read(batch.first_row + start, count)
             for start, count in self._windows(batch)
         ]
         found = pa.concat_tables(tables)
-        missing = pc.is_null(found.column(found.num_columns - 1)).to_numpy()
+        missing = pc.is_null(found.column(0)).to_numpy()
         if not np.array_equal(missing, batch.rejected):
             raise ArtifactError(
                 f"{self.file.raw.path} has other rows that cannot be scored than when "
                 "its parts were made. The output was not written; score it again."
             )
-        return [column.combine_chunks() for column in found.columns]
+        return found, missing | _without_answer(found)
 
     def rejects_schema(self) -> pa.Schema:
         """Columns of the rejects: row number, reasons, then those of the input."""
@@ -128,13 +142,24 @@ class Work:
         """The rows that cannot be scored."""
         schema = self.rejects_schema()
         for batch in self.file.batches():
-            rows = np.flatnonzero(batch.rejected)
+            if batch.cells.num_rows == 0:
+                continue
+            _, left = self._found(batch)
+            rows = np.flatnonzero(left)
             if len(rows):
                 cells = batch.cells.take(pa.array(rows))
-                reasons = [self._writable(batch.reasons(n)) for n in rows.tolist()]
+                reasons = [
+                    self._writable(batch.reasons(row) or UNANSWERED)
+                    for row in rows.tolist()
+                ]
                 numbers = pa.array(rows + batch.first_row + 1)
                 columns = [numbers, pa.array(reasons, pa.string()), *cells.columns]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _without_answer(found: pa.Table) -> Mask:
+    """Which rows the model was asked about and had no finite answer to."""
+    return np.asarray(pc.fill_null(pc.is_nan(found.column(0)), False))
 
 
 def progress_bar(total: int, unit: str, *, shown: bool) -> Any:

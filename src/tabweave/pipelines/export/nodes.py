@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tabweave.bundle import BundleParts, Sample, raw_sample
+from tabweave.bundle import BundleParts
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.cells import CellRules
 from tabweave.errors import ArtifactError
@@ -60,24 +60,39 @@ def export_pipeline(
     from tabweave.batches import Rows
     from tabweave.evaluation.predict import predict_probabilities
     from tabweave.export.pipeline_gate import export_pipeline as export
+
+    fitted = imputer, risk_tables, scaler
+    preparation = _preparation(model, schema, selected, tokenizers, fitted, text)
+    table = val_table.read([name for name, _ in preparation.columns()])
+    read = [field.name for field in model.spec.text]
+    expected = predict_probabilities(model, Rows(val_tokens, val_features, read))
+    exported = export(onnx_model, preparation, (table, expected), config, proofs)
+    return exported.content, exported.report
+
+
+def _preparation(
+    model: Any,
+    schema: dict[str, Any],
+    selected: PrecomputedFile | None,
+    tokenizers: dict[str, str],
+    fitted: tuple[dict[str, Any], ...],
+    text: TextConfig,
+) -> Any:
+    """All that turns a raw record into what the model reads."""
     from tabweave.export.preparation import Preparation
 
     roles = DataSchema(**schema)
-    read = [field.name for field in model.spec.text]
     by_name = {one.name: one for one in resolve_fields(text, roles)}
-    preparation = Preparation(
+    imputer, risk_tables, scaler = fitted
+    return Preparation(
         schema=select_columns(roles, selected),
-        fields=tuple(by_name[name] for name in read),
+        fields=tuple(by_name[field.name] for field in model.spec.text),
         tokenizers=tokenizers,
         imputer=Imputer.from_json(imputer),
         risk_tables=RiskTables.from_json(risk_tables),
         scaler=Scaler.from_json(scaler),
         features=model.spec.features,
     )
-    table = val_table.read([name for name, _ in preparation.columns()])
-    expected = predict_probabilities(model, Rows(val_tokens, val_features, read))
-    exported = export(onnx_model, preparation, (table, expected), config, proofs)
-    return exported.content, exported.report
 
 
 def make_bundle(
@@ -98,20 +113,29 @@ def make_bundle(
     impute_dict: dict[str, Any],
     risk_table_map: dict[str, Any],
     metrics: dict[str, Any],
-    test: Source,
-    test_tokens: ArrowFile,
-    test_features: ArrowFile,
+    val: Source,
+    val_tokens: ArrowFile,
+    val_features: ArrowFile,
     data: DataConfig,
+    text: TextConfig,
+    config: ExportConfig,
 ) -> BundleParts:
     """The folder that is deployed: models, fitted parts, a sample with answers."""
+    from tabweave.export.bundle_sample import make_sample, without_rows
+
     _check_there(pipeline_onnx, pipeline_report, PIPELINE)
     _check_there(int8_model, int8_report, INT8_MODEL)
     if pipeline_onnx:
         _check_there(int8_pipeline, int8_report, INT8_PIPELINE)
     every, rules = DataSchema(**schema), CellRules.of(data)
-    rows = raw_sample(test, select_columns(every, selected).kinds, rules)
     reports = {MODEL: parity_report, PIPELINE: pipeline_report, "int8": int8_report}
-    answers = _answers(model, int8_pipeline, rows, (test_tokens, test_features))
+    fitted = imputer, risk_tables, scaler
+    sample = make_sample(
+        config.sample,
+        (model, int8_pipeline),
+        _preparation(model, schema, selected, tokenizers, fitted, text),
+        (val, val_tokens, val_features, rules),
+    )
     return BundleParts(
         model=onnx_model,
         pipeline=pipeline_onnx or str(pipeline_report["refused"]),
@@ -125,8 +149,8 @@ def make_bundle(
         rules=rules,
         metrics=metrics,
         quantized={INT8_MODEL: int8_model, INT8_PIPELINE: int8_pipeline},
-        export_report=reports,
-        sample=Sample.of(rows, every.classes, *answers),
+        export_report=without_rows(reports),
+        sample=sample,
     )
 
 
@@ -137,16 +161,3 @@ def _check_there(content: bytes, report: dict[str, Any], name: str) -> None:
             f"{name} does not exist, though it was written.",
             stages=("export",),
         )
-
-
-def _answers(
-    model: Any, int8: bytes, rows: list[Any], test: tuple[ArrowFile, ArrowFile]
-) -> tuple[Any, Any]:
-    """What PyTorch, and what pipeline.int8.onnx, if there is one, says of the sample."""
-    from tabweave.batches import Rows
-    from tabweave.export.int8_models import raw_probabilities
-    from tabweave.export.onnx_model import reference_probabilities
-
-    tested = Rows(*test, [field.name for field in model.spec.text])
-    fp32 = reference_probabilities(model, tested, range(len(rows)))
-    return fp32, raw_probabilities(int8, rows) if int8 else None

@@ -81,8 +81,9 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     *("model", "onnx_model", "pipeline_onnx", "int8_model"),
                     *("int8_pipeline", *reports, *columns, *fitted, "impute_dict"),
-                    *("risk_table_map", "metrics", "test.raw", "test.tokens"),
-                    *("test.features", "params:data"),
+                    *("risk_table_map", "metrics", "val.raw", "val.tokens"),
+                    *("val.features", "params:data", "params:text"),
+                    "params:export",
                 ],
                 outputs="bundle",
                 name="make_bundle",
