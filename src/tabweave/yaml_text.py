@@ -6,6 +6,7 @@ by a recursion. Both are found in the events of the text, before any value is ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def check_conf_folders(folders: Iterable[Path]) -> None:
             lists all of them.
     """
     problems = Problems("The configuration cannot be read")
-    for folder in folders:
+    # isdir: a name of 100,000 characters, or with a NUL, is no folder and no error.
+    for folder in filter(os.path.isdir, folders):
         for path in sorted(folder.rglob("*")):
             if path.suffix in ENDINGS and not path.is_dir():
                 fault = _file_fault(path)
