@@ -99,3 +99,15 @@ def test_half_a_checkpoint_is_an_error_whatever_is_asked(folder, required):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ArtifactError, match="is not a whole checkpoint"):
         resumable(folder, IDENTICAL, required=required)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 1000])
+def test_a_damaged_checkpoint_says_how_to_go_on(folder, content):
+    (folder / "last.ckpt").write_bytes(content)
+    with pytest.raises(ArtifactError) as caught:
+        resumable(folder, IDENTICAL, required=False)
+    said = str(caught.value)
+    assert said.endswith(
+        "Delete it, or set training.resume=never, to start from the beginning."
+    )
+    assert len(said.splitlines()) == 1
