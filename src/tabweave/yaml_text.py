@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tabweave.errors import ConfigError, Problems, shorten
+from tabweave.errors import ConfigError, Problems, shorten, some_of
 
 DEEPEST, MOST_VALUES = 50, 1_000_000
 ENDINGS = (".yml", ".yaml", ".json")
@@ -47,7 +47,19 @@ def _file_fault(path: Path) -> str:
         return f"{error.strerror}."
     except UnicodeDecodeError as error:
         return f"it is not UTF-8 (byte {error.start})."
-    return yaml_fault(text, mapping=True)
+    return yaml_fault(text, mapping=True) or _key_fault(text)
+
+
+def _key_fault(text: str) -> str:
+    """What Kedro cannot take as a name, in a text that may be read."""
+    try:
+        content = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        return f"{error.problem}."
+    except ValueError:
+        return ""  # a date that is none, which the configuration keeps as text
+    stray = [key for key in content or {} if not isinstance(key, str)]
+    return f"keys must be text, but are {some_of(stray)}." if stray else ""
 
 
 def yaml_fault(text: str, *, mapping: bool = False) -> str:

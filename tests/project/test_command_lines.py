@@ -161,7 +161,7 @@ def drawn(lines, number):
 
 @pytest.mark.parametrize(
     ("lines", "number"),
-    [(lines_of_run, 12), (lines_of_parameters, 6), (lines_of_others, 80)],
+    [(lines_of_run, 8), (lines_of_parameters, 4), (lines_of_others, 60)],
 )
 def test_a_command_line_is_answered_on_one_screen(project, tmp_path, lines, number):
     assert faults(project, drawn(lines(), number), tmp_path) == []
