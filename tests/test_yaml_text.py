@@ -57,6 +57,8 @@ def test_text_without_a_fault_is_read_by_yaml(text):
 def test_all_files_of_all_folders_are_named_at_once(tmp_path):
     (tmp_path / "base" / "deep").mkdir(parents=True)
     (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "a.yml").write_text("1: 2")
+    (tmp_path / "local" / "b.yml").write_text("a: !!python/object:os.system x")
     (tmp_path / "base" / "deep" / "parameters.yml").write_bytes(b"a: \xff")
     (tmp_path / "base" / "good.yml").write_text("a: 1")
     (tmp_path / "base" / "notes.txt").write_text("a: [")
@@ -68,8 +70,11 @@ def test_all_files_of_all_folders_are_named_at_once(tmp_path):
     _, *lines = str(caught.value).splitlines()
     assert [line.split(": ")[0] for line in lines] == [
         f"  - {tmp_path}/base/deep/parameters.yml",
+        f"  - {tmp_path}/local/a.yml",
+        f"  - {tmp_path}/local/b.yml",
         f"  - {tmp_path}/local/catalog.yml",
         f"  - {tmp_path}/local/globals.yml",
     ]
     assert "it is not UTF-8 (byte 3)" in lines[0]
-    assert "No such file" in lines[2]
+    assert "keys must be text, but are 1." in lines[1]
+    assert "No such file" in lines[4]

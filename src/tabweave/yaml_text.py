@@ -6,13 +6,14 @@ by a recursion. Both are found in the events of the text, before any value is ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tabweave.errors import ConfigError, Problems, shorten
+from tabweave.errors import ConfigError, Problems, shorten, some_of
 
 DEEPEST, MOST_VALUES = 50, 1_000_000
 ENDINGS = (".yml", ".yaml", ".json")
@@ -27,7 +28,8 @@ def check_conf_folders(folders: Iterable[Path]) -> None:
             lists all of them.
     """
     problems = Problems("The configuration cannot be read")
-    for folder in folders:
+    # isdir: a name of 100,000 characters, or with a NUL, is no folder and no error.
+    for folder in filter(os.path.isdir, folders):
         for path in sorted(folder.rglob("*")):
             if path.suffix in ENDINGS and not path.is_dir():
                 fault = _file_fault(path)
@@ -45,7 +47,19 @@ def _file_fault(path: Path) -> str:
         return f"{error.strerror}."
     except UnicodeDecodeError as error:
         return f"it is not UTF-8 (byte {error.start})."
-    return yaml_fault(text, mapping=True)
+    return yaml_fault(text, mapping=True) or _key_fault(text)
+
+
+def _key_fault(text: str) -> str:
+    """What Kedro cannot take as a name, in a text that may be read."""
+    try:
+        content = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        return f"{error.problem}."
+    except ValueError:
+        return ""  # a date that is none, which the configuration keeps as text
+    stray = [key for key in content or {} if not isinstance(key, str)]
+    return f"keys must be text, but are {some_of(stray)}." if stray else ""
 
 
 def yaml_fault(text: str, *, mapping: bool = False) -> str:

@@ -24,7 +24,7 @@ LONG = "x" * 100_000
 HOSTILE = [
     *("", " ", "zzz", "-", "-1", "0", "1e999", "true", "null", ",", ",,", "=", "a=b"),
     *("a=[", "[", "}{", "'", '"', "${x}", "a=${x", "a=*b", "../..", "/nowhere/x", "."),
-    *("/", "/dev/null", "a\nb", "\x1b[31mred", "\0", "ü" * 300, "\udcff", LONG, "a:b"),
+    *("/", "/dev/null", "a\nb", "\x1b[31mred", "ü" * 300, "\udcff", LONG, "a:b"),
     *("a b", "*", "~", "%s", "{}", "\\", "--help", "data", "pyproject.toml", "odd/bin"),
 ]
 # A run that reads the configuration and then has nothing to do: split.source is not set.
@@ -98,6 +98,8 @@ def lines_of_others():
             yield ["tabweave", "score", *words, f"{option}={value}"]
         for command, options in (("train", TRAIN), ("init", INIT)):
             for option in [*options, *({"train": ["--params"]}.get(command, []))]:
+                if option.endswith("-dir") and value.startswith("/"):
+                    continue  # it would be made, beside the tests' own folders
                 given = {**options, option: value}
                 yield ["tabweave", command, *(f"{k}={v}" for k, v in given.items())]
         for option in ("--node", "--num-nodes", "--devices", "--threads", "--timeout"):
@@ -159,7 +161,7 @@ def drawn(lines, number):
 
 @pytest.mark.parametrize(
     ("lines", "number"),
-    [(lines_of_run, 12), (lines_of_parameters, 6), (lines_of_others, 80)],
+    [(lines_of_run, 8), (lines_of_parameters, 4), (lines_of_others, 60)],
 )
 def test_a_command_line_is_answered_on_one_screen(project, tmp_path, lines, number):
     assert faults(project, drawn(lines(), number), tmp_path) == []

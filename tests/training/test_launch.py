@@ -2,6 +2,8 @@ import importlib
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -103,3 +105,29 @@ def test_the_number_of_processes_is_that_of_all_machines():
     assert ranks.world == 6
     assert (ranks.rendezvous, ranks.timeout_s, ranks.threads) == ("host:29500", 7, 5)
     assert Ranks().world == 1
+
+
+SCRIPT = """
+import os
+from pathlib import Path
+from tabweave.training.launch import Ranks, launch
+
+launch((os.getpid, ()), Ranks(devices=2, timeout_s=20, threads=1), Path("logs"))
+"""
+
+
+def test_a_script_without_a_guard_is_told_the_likely_cause(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'put the call under `if __name__ == "__main__":`' in last
+    assert f"this script is {script}" in last

@@ -132,3 +132,15 @@ def test_a_diverged_training_is_not_gone_on_with(folder, bad):
     said = r"1 of the 2 numbers of model\.a are NaN or infinite.*training\.resume=never"
     with pytest.raises(ArtifactError, match=said):
         resumable(folder, IDENTICAL, required=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 1000])
+def test_a_damaged_checkpoint_says_how_to_go_on(folder, content):
+    (folder / "last.ckpt").write_bytes(content)
+    with pytest.raises(ArtifactError) as caught:
+        resumable(folder, IDENTICAL, required=False)
+    said = str(caught.value)
+    assert said.endswith(
+        "Delete it, or set training.resume=never, to start from the beginning."
+    )
+    assert len(said.splitlines()) == 1
