@@ -1,13 +1,12 @@
 import logging
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.export.config import ExportConfig, Int8Limits
 from tabweave.export.int8_models import export_int8
-from tabweave.export.onnx_model import export_onnx, token_feed
+from tabweave.export.onnx_model import export_onnx, open_session, token_feed
 
 NAME = "multimodal_bert"
 WIDE = {"hidden_size": 128, "num_layers": 1, "intermediate_size": 256, "num_heads": 2}
@@ -39,7 +38,7 @@ def test_an_accepted_model_is_the_one_whose_figures_are_reported(wide):
     assert figures["bytes"] == len(content) < 0.5 * len(core)
     # The figures are asked for again, of the bytes that would be written.
     _, rows, fp32 = val
-    session = onnxruntime.InferenceSession(content)
+    session = open_session(content)
     feed = token_feed(rows, np.arange(len(rows)), model.spec, config)
     found = session.run(["probabilities"], feed)[0]
     assert figures["rows"] == len(rows)

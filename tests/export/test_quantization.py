@@ -1,5 +1,4 @@
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +6,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tabweave.errors import ExportError
 from tabweave.export.config import ExportConfig
-from tabweave.export.onnx_model import check_onnx_file, export_onnx, padded_inputs
+from tabweave.export.onnx_model import (
+    check_onnx_file,
+    export_onnx,
+    open_session,
+    padded_inputs,
+)
 from tabweave.export.quantization import (
     Int8Limits,
     int8_gate,
@@ -46,7 +50,7 @@ def product(weight=FIRST, name="w"):
 
 
 def run(content, **inputs):
-    return onnxruntime.InferenceSession(content).run(None, inputs)[0]
+    return open_session(content).run(None, inputs)[0]
 
 
 def operators(content):
@@ -132,7 +136,8 @@ def test_activations_are_quantised_once_for_all_products_that_read_them():
     content = quantize(model(nodes, ["x"], "y", {"a": FIRST, "b": SECOND}))
     assert operators(content).count("QuantizeLinear") == 1
     assert operators(content).count("MatMulIntegerToFloat") == 3
-    assert len(content) < 0.35 * (FIRST.nbytes + SECOND.nbytes)
+    # The matrix of two products stands twice, or no session of ours would open.
+    assert len(content) < 0.45 * (FIRST.nbytes + SECOND.nbytes)
     x = activations()
     expected = 2 * slow_product(x, FIRST) - slow_product(x, SECOND)
     assert np.abs(run(content, x=x) - expected).max() < 1
@@ -331,7 +336,7 @@ def test_a_model_becomes_small_and_stays_close(tiny, tmp_path):
     check_onnx_file(tmp_path / "int8.onnx")
     assert len(int8) < 0.5 * len(core)
     inputs = padded_inputs(tiny.rows(name).batch(np.arange(32)), model.spec)
-    sessions = [onnxruntime.InferenceSession(content) for content in (core, int8)]
+    sessions = [open_session(content) for content in (core, int8)]
     names = [[node.name for node in s.get_inputs()] for s in sessions]
     assert names[0] == names[1]
     feed = {n: x.numpy() for n, x in zip(names[0], inputs, strict=True)}

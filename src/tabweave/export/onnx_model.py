@@ -25,6 +25,7 @@ from tabweave.export.parity_rows import parity_rows
 from tabweave.export.residual_norms import keep_norms_apart
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.config import ModelSpec
+from tabweave.scoring.runtime import session_options
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,9 @@ def open_session(content: bytes) -> Any:
     """A session on the CPU, to compare with."""
     import onnxruntime
 
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        content, session_options(), providers=["CPUExecutionProvider"]
+    )
 
 
 def check_onnx_content(content: bytes) -> None:

@@ -161,9 +161,12 @@ class _Int8Graph:
         """Activations times a matrix [in, out]; `way` says how the weight lies."""
         given, name = str(node.input[0]), f"{way}_{node.input[1]}"
         scale = _scales(weight, axis=0)
+        # Each product has a matrix of its own: where onnxruntime is asked for exact sums
+        # (session.x64quantprecision), it opens no file in which two products share one.
+        again = f"_of_{output}" if f"{PREFIX}{name}" in self.made else ""
         inputs = [
             self._quantized(given),
-            self._constant(name, _rounded(weight / scale)),
+            self._constant(f"{name}{again}", _rounded(weight / scale)),
             self._shared("one"),
             self._constant(f"scale_{name}", scale[0]),
             self._shared("zero"),

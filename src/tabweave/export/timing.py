@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from tabweave.errors import ExportError, some_of
+from tabweave.scoring.runtime import session_options
 
 Asked = TypeVar("Asked")
 Answer = Callable[[Asked], object]
@@ -129,7 +130,7 @@ def onnx_answer(
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.intra_op_num_threads = threads
     # Threads that wait by spinning would slow the system whose turn is next; while an
     # answer is computed they may.

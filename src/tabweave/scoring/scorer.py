@@ -28,8 +28,8 @@ UNANSWERED = (
 )
 SAMPLE_TOLERANCE = 1e-5
 INT8_SAMPLE_TOLERANCE = 0.02
-"""Integer kernels of processors without VNNI instructions saturate and give other
-answers. Rounding at a border, which differs between machines, moves them less than this.
+"""Integer kernels that saturate, as some processors have, give other answers. Rounding at
+a border, which differs between machines, moves them less than this.
 """
 
 
