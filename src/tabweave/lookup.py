@@ -111,8 +111,8 @@ def find_split(data_dir: Path, split: str, filename: str | None = None) -> Found
     if not beside:
         raise MissingDataError(
             f"No supported data file (.tsv, .csv, .parquet) found in {folder}, and "
-            f"no {split}.tsv, {split}.csv or {split}.parquet in {data_dir}. Set data_dir "
-            "to the folder of your files: kedro run --params=data_dir=<folder>."
+            f"no {split}.tsv, {split}.csv or {split}.parquet in {data_dir}. Name the "
+            "folder of your files (data_dir, or the option --data of the command)."
         )
     families = {family(name) or name for name in beside}
     if len(families) > 1:

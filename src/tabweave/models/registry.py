@@ -205,7 +205,8 @@ def load_model(folder: Path) -> Classifier:
         StrictDataclassError,
     ) as error:
         raise ArtifactError(
-            f"{folder} does not hold a whole model: {error}.", stages=("train",)
+            f"{folder} does not hold a whole model: {str(error).rstrip('.')}.",
+            stages=("train",),
         ) from error
     return model.eval()
 
