@@ -212,7 +212,9 @@ def test_a_damaged_or_foreign_model_is_refused(saved, tmp_path, damage):
     shutil.copytree(saved, folder)
     load_model(folder)
     damage(folder)
-    with pytest.raises(ArtifactError, match=r"(?s)does not hold a whole model.*stage train"):
+    with pytest.raises(
+        ArtifactError, match=r"(?s)does not hold a whole model.*stage train"
+    ):
         load_model(folder)
 
 
@@ -362,7 +364,9 @@ def test_a_model_with_other_bins_than_its_numbers_is_refused(tiny, tmp_path, bin
         tiny.model("tabular", bins=BINS, numeric_embedding=NUMBERS["piecewise"]), folder
     )
     change_config(lambda config: config.update(bins=bins))(folder)
-    with pytest.raises(ArtifactError, match=r"(?s)does not hold a whole model.*stage train"):
+    with pytest.raises(
+        ArtifactError, match=r"(?s)does not hold a whole model.*stage train"
+    ):
         load_model(folder)
 
 

@@ -357,13 +357,22 @@ def test_missing_or_damaged_weights_are_refused(
     pretrained, tmp_path, damage, message, pooling
 ):
     folder = variant(pretrained, tmp_path / "copy")
-    damage(folder)
     config = pretrained_encoder_config(str(folder), MAX_SEN_LEN)
+    damage(folder)
     encoder = TransformerEncoder(config, pooling)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     with pytest.raises(ConfigError, match=message):
         encoder.load_pretrained(folder)
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+def test_half_a_file_of_weights_is_noticed_with_the_configuration(pretrained, tmp_path):
+    folder = variant(pretrained, tmp_path / "copy")
+    cut_file(folder)
+    with pytest.raises(
+        ConfigError, match=r"cannot be loaded: .*covered\. Give a folder"
+    ):
+        pretrained_encoder_config(str(folder), MAX_SEN_LEN)
 
 
 def test_loading_pretrained_weights_says_nothing(pretrained, capfd, caplog):

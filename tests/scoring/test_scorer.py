@@ -294,7 +294,8 @@ def test_int8_may_round_otherwise_and_no_more_than_that(bundle_kit, tmp_path):
 def test_int8_without_answers_cannot_be_checked(bundle_kit, tmp_path):
     folder = bundle_kit.write_int8(tmp_path / "b", sample=bundle_kit.parts.sample)
     with pytest.raises(
-        ArtifactError, match=r"'int8_probabilities' is missing.*\. Or score without int8"
+        ArtifactError,
+        match=r"'int8_probabilities' is missing.*\. Or score without int8",
     ):
         Scorer.open(folder, threads=1, int8=True).check_sample()
     assert Scorer.open(folder, threads=1).check_sample() < 1e-6

@@ -110,9 +110,9 @@ def pretrained_encoder_config(source: str, max_sen_len: int) -> dict[str, Any]:
         _check_size(config, Path(source).expanduser())
     except (*ODD_FILES, StrictDataclassError) as error:
         raise ConfigError(
-            f"text.encoder {source!r} cannot be loaded: {first_line(error)} "
-            "Give a folder with config.json, model.safetensors and tokenizer.json, a hub "
-            "id, or 'scratch'."
+            f"text.encoder {source!r} cannot be loaded: "
+            f"{first_line(error).rstrip('.')}. Give a folder with config.json, "
+            "model.safetensors and tokenizer.json, a hub id, or 'scratch'."
         ) from error
     kind = KINDS.get(config.model_type)
     if kind is None:
