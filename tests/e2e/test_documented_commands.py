@@ -32,6 +32,8 @@ MEANS = {
     "--output-dir <folder>": "--output-dir out/output",
     "--checkpoint-dir <folder>": "--checkpoint-dir out/checkpoints",
     "--env=<name>": "--env=01_raw",
+    "'<folder>/*.csv' <out-folder>": "'data/01_raw/test/*.csv' scored_{n}",
+    "<folder> <out-folder>": "data/01_raw/test scored_{n}",
     "<data>": "data/01_raw",
     "<bundle>": "data/07_model_output/bundle",
     "<in>": "data/01_raw/test/marketplace.csv",

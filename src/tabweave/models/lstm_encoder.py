@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -45,9 +46,17 @@ class LstmEncoder(EmbeddingEncoder):
         length = mask.sum(1, keepdim=True)
         turned = torch.where(place < length, length - 1 - place, place)[:, :, None]
         states = self.embeddings(ids)
-        for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
-            around = states.gather(1, turned.expand(-1, -1, states.shape[2]))
-            there, back = forwards(states)[0], backwards(around)[0]
-            back = back.gather(1, turned.expand(-1, -1, back.shape[2]))
-            states = torch.cat([there, back], 2)
+        with _precision_that_runs(states.device):
+            for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
+                around = states.gather(1, turned.expand(-1, -1, states.shape[2]))
+                there, back = forwards(states)[0], backwards(around)[0]
+                back = back.gather(1, turned.expand(-1, -1, back.shape[2]))
+                states = torch.cat([there, back], 2)
         return states
+
+
+def _precision_that_runs(device: torch.device) -> AbstractContextManager[Any]:
+    """That of the caller, or fp32 on processors that have no LSTM in bf16."""
+    if device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return nullcontext()
+    return torch.autocast("cpu", enabled=False)
