@@ -323,7 +323,7 @@ def test_without_quotes_what_is_written_reads_back_or_is_refused_by_name(
         return not any(bad & set(cell) for cell in line) and (width > 1 or any(line))
 
     table = pa.table(columns, names)
-    if not fits(names):
+    if not fits(names) or "\0" in "".join(names):  # no header of ours holds one
         with pytest.raises(SchemaError, match="The header cannot be written without"):
             written(path, dialect, table)
     elif not all(map(fits, rows)):

@@ -201,6 +201,8 @@ def write_cells(
                 writer.write_batch(batch)
         return
     problem = unwritable(schema.names, delimiter)
+    if "\0" in "".join(schema.names):
+        problem = "a name holds a NUL"
     if problem:
         raise SchemaError(f"The header cannot be written without quotes: {problem}.")
     header = delimiter.join(schema.names)

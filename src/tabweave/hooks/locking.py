@@ -76,7 +76,8 @@ def _claims(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[Claim]:
 
 def _read(path: Path) -> Iterator[Claim]:
     """What a run has written or writes has a record or a lock; a user's file has none."""
-    for place in (path, *list(path.parents)[: ABOVE - 1]):
+    places = (path, *list(path.parents)[: ABOVE - 1])
+    for place in (place for place in places if place.name):
         claim = reading(place)
         # Not Path.exists: a user's name may be too long to have anything beside it.
         if any(map(os.path.exists, (claim.lock, Provenance.path_for(place)))):
