@@ -73,7 +73,7 @@ def test_a_packaged_project_runs_whole_where_one_stands(package, source, tmp_pat
     assert "export" in done.stdout
     assert (tmp_path / "data" / "07_model_output" / "bundle" / "manifest.json").exists()
     # What it leaves is fresh for a single stage from the same place.
-    again = ("--pipelines=evaluate", "--params=evaluation.bootstrap_samples=60")
+    again = ("--pipelines=evaluate", f"{given[1]},evaluation.bootstrap_samples=60")
     done = python(
         tmp_path,
         *("-m", "tabweave", "run", given[0], *again),
