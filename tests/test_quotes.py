@@ -2,12 +2,13 @@ import csv
 import io
 import re
 import tracemalloc
-from itertools import chain
+from itertools import chain, product
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tabweave import delimited
 from tabweave.delimited import read_cells, read_header
 from tabweave.errors import SchemaError
 from tabweave.quotes import AmbiguousQuotesError, Dialect, check_quotes
@@ -196,6 +197,30 @@ def test_blocks_make_no_difference(path, rows, wrong, block):
     csv.writer(text).writerows([("a", "b"), *rows])
     path.write_bytes((text.getvalue() + wrong).encode())
     assert outcome(path, block) == outcome(path, 1 << 20)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_no_stray_quote_swallows_rows_wherever_the_blocks_end(path, monkeypatch, end):
+    block = 60
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
+    for before, after, note in product(range(16), range(16), ("", "-" * 7)):
+        rows = ["1,x,", *(f"{n},x,{note}" for n in range(before)), '7,x,"stray']
+        rows += [f"{n},x,{note}" for n in range(after)]
+        path.write_text("\n".join(["a,b,c", *rows]) + end, newline="")
+        with pytest.raises(csv.Error):
+            python_rows(path.read_text(), csv.QUOTE_MINIMAL)
+        with pytest.raises(SchemaError, match=r"never|no closing quote") as caught:
+            read(path, Dialect(",", "standard"))
+        assert f"line {before + 3} " in str(caught.value)
+
+
+def test_a_row_may_be_as_long_as_a_block(path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 60)
+    for before, half in product(range(0, 58, 6), range(10, 27, 3)):
+        content = f'a,b\n2,{"x" * before}\n3,"{"y" * half}\n{"y" * half}"\n4,z\n'
+        path.write_text(content)
+        expected = python_rows(content, csv.QUOTE_MINIMAL)
+        assert read(path, Dialect(",", "standard")) == expected
 
 
 def test_the_check_holds_one_block_and_one_row(tmp_path):

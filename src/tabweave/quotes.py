@@ -75,7 +75,8 @@ def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[
         Sentences of warning: cells that hold what looks like a whole row.
 
     Raises:
-        SchemaError: A quote is not closed, or has text after the closing one.
+        SchemaError: A quote is not closed, or has text after the closing one; or a row
+            is longer than a block, which would hide such a quote.
         AmbiguousQuotesError: Without quotes every line fits the header, too, and there
             are more rows.
     """
@@ -87,6 +88,15 @@ def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[
     if in_doubt and _all_lines_fit(path, delimiter, fields, block):
         raise AmbiguousQuotesError(path, scan.both())
     return scan.doubts()
+
+
+def too_long(row: str, block: int) -> str:
+    """Says that a row does not fit in a block of so many bytes."""
+    return (
+        f"{row} is longer than {block >> 20} MiB, or begins a cell with a quote that is "
+        "never closed. Save the file as Parquet, or, if its writer knows no quotes, read "
+        "it with data.quoting=none (--quoting none)."
+    )
 
 
 def _all_lines_fit(path: Path, delimiter: str, fields: int, block: int) -> bool:
@@ -130,7 +140,8 @@ class _Scan:
         while text := file.read(self.block):
             rest = self._take(rest + text, last=False)
             if len(rest) > self.block:
-                return  # whoever reads the rows refuses so long a one
+                row = f"the row that begins in line {self.line}"
+                raise SchemaError(f"{self.path}: {too_long(row, self.block)}")
         self._take(rest, last=True)
 
     def _take(self, text: bytes, *, last: bool) -> bytes:
