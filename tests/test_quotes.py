@@ -150,6 +150,33 @@ def test_without_quotes_every_character_is_kept(path, rows, delimiter, end):
 # Cells that may be rows
 
 
+JOINED = '1,"a, b",0\n10,"hello,0\n11,world",1\n12,x,1\n13,y,0\n'
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("shift", range(4))
+def test_rows_joined_in_a_middle_column_are_told(path, end, shift):
+    rows = JOINED.replace("0\n", "0\n" + '2,"t, 1\nu",0\n' * shift, 1)
+    path.write_bytes(f"id,text,label\n{rows}".replace("\n", end).encode())
+    (doubt,) = check_quotes(path, Dialect(","), 3, 1 << 20)
+    assert doubt.startswith("1 cells in quotes go over several lines")
+    assert f"first in rows {2 + shift}." in doubt
+
+
+def test_a_note_that_fits_in_some_of_its_lines_only_is_none(path):
+    path.write_text('id,text,label\n1,"so, it came\nand went",0\n2,"a, b",1\n')
+    assert check_quotes(path, Dialect(","), 3, 1 << 20) == []
+
+
+def lines_of_cell(row, place):
+    """The lines of a file that hold some of a cell of a row of two."""
+    first, second = (re.split("\n+", f"^{cell}$") for cell in row)
+    own = (first, second)[place]
+    if place == 0:
+        return [*own[:-1], f"{own[-1]},{second[0]}"]
+    return [f"{first[-1]},{own[0]}", *own[1:]]
+
+
 @given(
     rows=st.lists(
         st.tuples(*[st.text(st.sampled_from('a,"\n'), max_size=9)] * 2), max_size=9
@@ -163,9 +190,13 @@ def test_cells_that_hold_what_looks_like_a_row_are_counted_and_named(path, rows)
     doubtful = [
         number
         for number, row in enumerate(rows, 1)
-        for cell in row
+        for place, cell in enumerate(row)
+        if "\n" in cell
         # In the file each quote of the cell is there twice.
-        if "\n" in cell and any(x.count(",") == 1 for x in re.split("\n+", f"^{cell}$"))
+        and (
+            any(x.count(",") == 1 for x in re.split("\n+", f"^{cell}$"))
+            or all(x.count(",") == 1 for x in lines_of_cell(row, place))
+        )
     ]
     found = check_quotes(path, Dialect(",", "standard"), 2, 1 << 20)
     if not doubtful:

@@ -25,6 +25,7 @@ Places = npt.NDArray[np.int64]
 
 SHOWN = 3
 BOM = b"\xef\xbb\xbf"
+LINE_MARKS = (b"\n", b"\r")
 LINE_END = re.compile(rb"[\r\n]+")
 SWITCH = (
     "data.quoting=none (a quote is a character like any other) or data.quoting=standard "
@@ -168,19 +169,41 @@ class _Scan:
         return cells, limit
 
     def _note(self, text: bytes, cells: list[Span]) -> None:
-        delimiter = self.delimiter.encode()
+        before = 0
         for start, stop in cells:
             parts = LINE_END.split(text[start:stop])
             self.first = self.first or self._line_at(text, start)
-            enough = text.count(delimiter, start, stop) >= self.fields - 1
-            if enough and any(x.count(delimiter) == self.fields - 1 for x in parts):
+            # Each of the cells holds a line end: none lies before the last cell's begin.
+            begin = 1 + max(text.rfind(mark, before, start) for mark in LINE_MARKS)
+            if self._looks_like_rows(parts, text[begin:start], text, stop):
                 self.like_rows += 1
                 if len(self.where) < SHOWN:
                     lines = self.lines + _count_lines(text[: start + 1])
                     self.where.append(lines - 1 - self.joined)
+            before = start
             self.joined += len(parts) - 1
         self.lines += _count_lines(text)
         self.line += _line_ends(text)
+
+    def _looks_like_rows(
+        self, parts: list[bytes], before: bytes, text: bytes, stop: int
+    ) -> bool:
+        """Whether a line of a cell, or each line with what is around it, is as a row.
+
+        Args:
+            parts: The lines of the cell.
+            before: What stands before it in its first line.
+            text: What it stands in.
+            stop: Where it ends in it.
+        """
+        delimiter, wanted = self.delimiter.encode(), self.fields - 1
+        counts = [part.count(delimiter) for part in parts]
+        if wanted in counts:
+            return True
+        counts[0] += before.count(delimiter)
+        end = LINE_END.search(text, stop)
+        counts[-1] += text.count(delimiter, stop, end.start() if end else len(text))
+        return all(count == wanted for count in counts)
 
     def _line_at(self, text: bytes, place: int) -> str:
         """The number and the text of the line that a place is in."""
@@ -211,8 +234,9 @@ class _Scan:
         if not self.like_rows:
             return []
         return [
-            f"{self.like_rows:,} cells in quotes go over several lines, one of which has "
-            f"as many delimiters as a whole row; first in rows {some_of(self.where)}. If "
+            f"{self.like_rows:,} cells in quotes go over several lines, one of which, or "
+            "each with what stands beside the cell, has as many delimiters as a whole "
+            f"row; first in rows {some_of(self.where)}. If "
             "stray quotes join rows there, set data.quoting=none (--quoting none)"
         ]
 
@@ -272,7 +296,7 @@ def _end_of_rows(text: bytes, cells: list[Span], limit: int) -> int:
     """Where the last row ends that is whole before a limit; drops the cells after it."""
     while True:
         after = cells[-1][1] if cells else 0
-        end = 1 + max(text.rfind(mark, after, limit) for mark in (b"\n", b"\r"))
+        end = 1 + max(text.rfind(mark, after, limit) for mark in LINE_MARKS)
         if end or not cells:
             return end
         limit = cells.pop()[0]
