@@ -25,8 +25,8 @@ Places = npt.NDArray[np.int64]
 
 SHOWN = 3
 BOM = b"\xef\xbb\xbf"
-LINE_MARKS = (b"\n", b"\r")
 LINE_END = re.compile(rb"[\r\n]+")
+REST_OF_LINE = re.compile(rb"[^\r\n]*")
 SWITCH = (
     "data.quoting=none (a quote is a character like any other) or data.quoting=standard "
     "(cells in quotes may hold line ends); for tabweave score and init, --quoting"
@@ -174,8 +174,9 @@ class _Scan:
             parts = LINE_END.split(text[start:stop])
             self.first = self.first or self._line_at(text, start)
             # Each of the cells holds a line end: none lies before the last cell's begin.
-            begin = 1 + max(text.rfind(mark, before, start) for mark in LINE_MARKS)
-            if self._looks_like_rows(parts, text[begin:start], text, stop):
+            newline = text.rfind(b"\n", before, start)
+            begin = 1 + max(newline, text.rfind(b"\r", max(newline, before), start))
+            if self._looks_like_rows(parts, text, (begin, start, stop)):
                 self.like_rows += 1
                 if len(self.where) < SHOWN:
                     lines = self.lines + _count_lines(text[: start + 1])
@@ -186,24 +187,27 @@ class _Scan:
         self.line += _line_ends(text)
 
     def _looks_like_rows(
-        self, parts: list[bytes], before: bytes, text: bytes, stop: int
+        self, parts: list[bytes], text: bytes, places: tuple[int, int, int]
     ) -> bool:
         """Whether a line of a cell, or each line with what is around it, is as a row.
 
         Args:
             parts: The lines of the cell.
-            before: What stands before it in its first line.
             text: What it stands in.
-            stop: Where it ends in it.
+            places: Where the line of its begin begins, and where it begins and ends.
         """
         delimiter, wanted = self.delimiter.encode(), self.fields - 1
-        counts = [part.count(delimiter) for part in parts]
-        if wanted in counts:
+        begin, start, stop = places
+        inside = text.count(delimiter, start, stop)
+        if inside >= wanted and any(x.count(delimiter) == wanted for x in parts):
             return True
-        counts[0] += before.count(delimiter)
-        end = LINE_END.search(text, stop)
-        counts[-1] += text.count(delimiter, stop, end.start() if end else len(text))
-        return all(count == wanted for count in counts)
+        end = REST_OF_LINE.match(text, stop)
+        left, right = text[begin:start], end[0] if end else b""
+        around = left.count(delimiter) + right.count(delimiter)
+        if inside + around != wanted * len(parts):
+            return False
+        lines = [left + parts[0], *parts[1:-1], parts[-1] + right]
+        return all(line.count(delimiter) == wanted for line in lines)
 
     def _line_at(self, text: bytes, place: int) -> str:
         """The number and the text of the line that a place is in."""
@@ -296,7 +300,7 @@ def _end_of_rows(text: bytes, cells: list[Span], limit: int) -> int:
     """Where the last row ends that is whole before a limit; drops the cells after it."""
     while True:
         after = cells[-1][1] if cells else 0
-        end = 1 + max(text.rfind(mark, after, limit) for mark in LINE_MARKS)
+        end = 1 + max(text.rfind(mark, after, limit) for mark in (b"\n", b"\r"))
         if end or not cells:
             return end
         limit = cells.pop()[0]
