@@ -11,8 +11,8 @@ import pytest
 
 from tabweave.artifacts import content_hash, write_bytes
 from tabweave.errors import InUseError, WriteError
+from tabweave.lookup import find_first_data_file
 from tabweave.run_locks import RunLocks, filling, locked, reading, writing
-from tabweave.tables import find_first_data_file
 
 # Holds locks until its input ends: `<kind> <path>` each.
 HOLDER = textwrap.dedent(
