@@ -239,7 +239,7 @@ def test_a_cell_of_ten_megabytes_is_read_and_a_longer_row_is_refused(
     assert last == ("2", "end")
 
     monkeypatch.setattr(delimited, "BLOCK_BYTES", 1 << 20)
-    message = "a row is longer than 1 MiB, or begins a cell with a quote that is never"
+    message = "the row that begins in line 2 is longer than 1 MiB, or begins a cell"
     assert refusal(content, tmp_path).startswith(message)
 
 

@@ -42,7 +42,7 @@ def test_the_first_file_of_the_folder_wins_then_the_one_beside(tmp_path, there, 
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        ([], r"train, and no train\.tsv, train\.csv or train\.parquet in .* data_dir"),
+        ([], r"train, and no train\.tsv, train\.csv or train\.parquet in .*\(data_dir"),
         (["trian.csv"], "no train.tsv, train.csv or train.parquet"),
         (["train/_SUCCESS", "train/a.txt"], r"train\. It holds '_SUCCESS', 'a.txt'\."),
         (["train/deep/x.csv"], r"train\. It holds nothing\."),

@@ -2,12 +2,13 @@ import csv
 import io
 import re
 import tracemalloc
-from itertools import chain
+from itertools import chain, product
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tabweave import delimited
 from tabweave.delimited import read_cells, read_header
 from tabweave.errors import SchemaError
 from tabweave.quotes import AmbiguousQuotesError, Dialect, check_quotes
@@ -149,6 +150,33 @@ def test_without_quotes_every_character_is_kept(path, rows, delimiter, end):
 # Cells that may be rows
 
 
+JOINED = '1,"a, b",0\n10,"hello,0\n11,world",1\n12,x,1\n13,y,0\n'
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("shift", range(4))
+def test_rows_joined_in_a_middle_column_are_told(path, end, shift):
+    rows = JOINED.replace("0\n", "0\n" + '2,"t, 1\nu",0\n' * shift, 1)
+    path.write_bytes(f"id,text,label\n{rows}".replace("\n", end).encode())
+    (doubt,) = check_quotes(path, Dialect(","), 3, 1 << 20)
+    assert doubt.startswith("1 cells in quotes go over several lines")
+    assert f"first in rows {2 + shift}." in doubt
+
+
+def test_a_note_that_fits_in_some_of_its_lines_only_is_none(path):
+    path.write_text('id,text,label\n1,"so, it came\nand went",0\n2,"a, b",1\n')
+    assert check_quotes(path, Dialect(","), 3, 1 << 20) == []
+
+
+def lines_of_cell(row, place):
+    """The lines of a file that hold some of a cell of a row of two."""
+    first, second = (re.split("\n+", f"^{cell}$") for cell in row)
+    own = (first, second)[place]
+    if place == 0:
+        return [*own[:-1], f"{own[-1]},{second[0]}"]
+    return [f"{first[-1]},{own[0]}", *own[1:]]
+
+
 @given(
     rows=st.lists(
         st.tuples(*[st.text(st.sampled_from('a,"\n'), max_size=9)] * 2), max_size=9
@@ -162,9 +190,13 @@ def test_cells_that_hold_what_looks_like_a_row_are_counted_and_named(path, rows)
     doubtful = [
         number
         for number, row in enumerate(rows, 1)
-        for cell in row
+        for place, cell in enumerate(row)
+        if "\n" in cell
         # In the file each quote of the cell is there twice.
-        if "\n" in cell and any(x.count(",") == 1 for x in re.split("\n+", f"^{cell}$"))
+        and (
+            any(x.count(",") == 1 for x in re.split("\n+", f"^{cell}$"))
+            or all(x.count(",") == 1 for x in lines_of_cell(row, place))
+        )
     ]
     found = check_quotes(path, Dialect(",", "standard"), 2, 1 << 20)
     if not doubtful:
@@ -196,6 +228,30 @@ def test_blocks_make_no_difference(path, rows, wrong, block):
     csv.writer(text).writerows([("a", "b"), *rows])
     path.write_bytes((text.getvalue() + wrong).encode())
     assert outcome(path, block) == outcome(path, 1 << 20)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_no_stray_quote_swallows_rows_wherever_the_blocks_end(path, monkeypatch, end):
+    block = 60
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
+    for before, after, note in product(range(16), range(16), ("", "-" * 7)):
+        rows = ["1,x,", *(f"{n},x,{note}" for n in range(before)), '7,x,"stray']
+        rows += [f"{n},x,{note}" for n in range(after)]
+        path.write_text("\n".join(["a,b,c", *rows]) + end, newline="")
+        with pytest.raises(csv.Error):
+            python_rows(path.read_text(), csv.QUOTE_MINIMAL)
+        with pytest.raises(SchemaError, match=r"never|no closing quote") as caught:
+            read(path, Dialect(",", "standard"))
+        assert f"line {before + 3} " in str(caught.value)
+
+
+def test_a_row_may_be_as_long_as_a_block(path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 60)
+    for before, half in product(range(0, 58, 6), range(10, 27, 3)):
+        content = f'a,b\n2,{"x" * before}\n3,"{"y" * half}\n{"y" * half}"\n4,z\n'
+        path.write_text(content)
+        expected = python_rows(content, csv.QUOTE_MINIMAL)
+        assert read(path, Dialect(",", "standard")) == expected
 
 
 def test_the_check_holds_one_block_and_one_row(tmp_path):

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from tabweave.errors import SchemaError, shorten
-from tabweave.quotes import Dialect, check_quotes
+from tabweave.quotes import Dialect, check_quotes, too_long
 from tabweave.schema import Quoting
 
 NOT_UTF8 = (
@@ -251,9 +251,5 @@ def _fault(header: Sequence[str], message: str) -> str:
         column, row_number = header[int(encoding[1])], int(encoding[2]) - 1
         return f"row {row_number}, column {shorten(column)}: {NOT_UTF8}"
     if "straddling object" in message:
-        return (
-            f"a row is longer than {BLOCK_BYTES >> 20} MiB, or begins a cell with a "
-            "quote that is never closed. Save the file as Parquet, or, if its writer "
-            "knows no quotes, read it with data.quoting=none (--quoting none)."
-        )
+        return too_long("a row", BLOCK_BYTES)
     return f"cannot be read with {len(header)} columns ({shorten(message)})."

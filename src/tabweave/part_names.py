@@ -57,6 +57,23 @@ def original_of(name: str) -> str | None:
     return None if copy is None else copy["of"]
 
 
+def whole_name(stem: str) -> str:
+    """The name of the table that a numbered part, or a copy, is of; else the name itself.
+
+    Example:
+        >>> whole_name("reviews-00000-of-00002.snappy"), whole_name("data (1)")
+        ('reviews.snappy', 'data')
+    """
+    while True:
+        copy, numbered = COPY.fullmatch(stem), ONE_OF.match(stem)
+        if copy is not None:
+            stem = copy["of"]
+        elif numbered is not None:
+            stem = numbered["of"] + stem[numbered.end() :]
+        else:
+            return stem
+
+
 def check_complete(where: PurePath, names: Iterable[str]) -> None:
     """Refuses parts that say how many they are, where some are missing or there twice.
 

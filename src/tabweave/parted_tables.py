@@ -249,19 +249,30 @@ Source: TypeAlias = RawTable | PartedTable
 
 
 def open_table(found: Found, split: str, **options: Any) -> Source:
-    """A handle that reads what was found.
+    """A handle that reads what was found; a `RawTable` where that is one file.
 
     Args:
         found: The files.
         split: The split that they hold.
         options: Of each `RawTable`, such as ``invalid_utf8``.
     """
+    table = _parted(found, split, options)
+    if len(table.parts) == 1 and not table.parts[0].keys:
+        return replace(table.parts[0].table, unread=found.unread)
+    return table
+
+
+def open_as_named(found: Found, split: str, **options: Any) -> Source:
+    """As `open_table`, but the path of the handle is what was named, also of one part."""
+    table = _parted(found, split, options)
+    return table.parts[0].table if found.is_file else table
+
+
+def _parted(found: Found, split: str, options: Mapping[str, Any]) -> PartedTable:
     parts = tuple(
         TablePart(RawTable(file, split, **options), name.as_posix(), folder_keys(name))
         for file, name in zip(found.files, found.names, strict=True)
     )
-    if len(parts) == 1 and not parts[0].keys:
-        return replace(parts[0].table, unread=found.unread)
     return PartedTable(found.path, found.folder, split, parts, found.unread)
 
 

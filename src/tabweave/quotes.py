@@ -26,6 +26,7 @@ Places = npt.NDArray[np.int64]
 SHOWN = 3
 BOM = b"\xef\xbb\xbf"
 LINE_END = re.compile(rb"[\r\n]+")
+REST_OF_LINE = re.compile(rb"[^\r\n]*")
 SWITCH = (
     "data.quoting=none (a quote is a character like any other) or data.quoting=standard "
     "(cells in quotes may hold line ends); for tabweave score and init, --quoting"
@@ -75,7 +76,8 @@ def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[
         Sentences of warning: cells that hold what looks like a whole row.
 
     Raises:
-        SchemaError: A quote is not closed, or has text after the closing one.
+        SchemaError: A quote is not closed, or has text after the closing one; or a row
+            is longer than a block, which would hide such a quote.
         AmbiguousQuotesError: Without quotes every line fits the header, too, and there
             are more rows.
     """
@@ -87,6 +89,15 @@ def check_quotes(path: Path, dialect: Dialect, fields: int, block: int) -> list[
     if in_doubt and _all_lines_fit(path, delimiter, fields, block):
         raise AmbiguousQuotesError(path, scan.both())
     return scan.doubts()
+
+
+def too_long(row: str, block: int) -> str:
+    """Says that a row does not fit in a block of so many bytes."""
+    return (
+        f"{row} is longer than {block >> 20} MiB, or begins a cell with a quote that is "
+        "never closed. Save the file as Parquet, or, if its writer knows no quotes, read "
+        "it with data.quoting=none (--quoting none)."
+    )
 
 
 def _all_lines_fit(path: Path, delimiter: str, fields: int, block: int) -> bool:
@@ -130,7 +141,8 @@ class _Scan:
         while text := file.read(self.block):
             rest = self._take(rest + text, last=False)
             if len(rest) > self.block:
-                return  # whoever reads the rows refuses so long a one
+                row = f"the row that begins in line {self.line}"
+                raise SchemaError(f"{self.path}: {too_long(row, self.block)}")
         self._take(rest, last=True)
 
     def _take(self, text: bytes, *, last: bool) -> bytes:
@@ -157,19 +169,45 @@ class _Scan:
         return cells, limit
 
     def _note(self, text: bytes, cells: list[Span]) -> None:
-        delimiter = self.delimiter.encode()
+        before = 0
         for start, stop in cells:
             parts = LINE_END.split(text[start:stop])
             self.first = self.first or self._line_at(text, start)
-            enough = text.count(delimiter, start, stop) >= self.fields - 1
-            if enough and any(x.count(delimiter) == self.fields - 1 for x in parts):
+            # Each of the cells holds a line end: none lies before the last cell's begin.
+            newline = text.rfind(b"\n", before, start)
+            begin = 1 + max(newline, text.rfind(b"\r", max(newline, before), start))
+            if self._looks_like_rows(parts, text, (begin, start, stop)):
                 self.like_rows += 1
                 if len(self.where) < SHOWN:
                     lines = self.lines + _count_lines(text[: start + 1])
                     self.where.append(lines - 1 - self.joined)
+            before = start
             self.joined += len(parts) - 1
         self.lines += _count_lines(text)
         self.line += _line_ends(text)
+
+    def _looks_like_rows(
+        self, parts: list[bytes], text: bytes, places: tuple[int, int, int]
+    ) -> bool:
+        """Whether a line of a cell, or each line with what is around it, is as a row.
+
+        Args:
+            parts: The lines of the cell.
+            text: What it stands in.
+            places: Where the line of its begin begins, and where it begins and ends.
+        """
+        delimiter, wanted = self.delimiter.encode(), self.fields - 1
+        begin, start, stop = places
+        inside = text.count(delimiter, start, stop)
+        if inside >= wanted and any(x.count(delimiter) == wanted for x in parts):
+            return True
+        end = REST_OF_LINE.match(text, stop)
+        left, right = text[begin:start], end[0] if end else b""
+        around = left.count(delimiter) + right.count(delimiter)
+        if inside + around != wanted * len(parts):
+            return False
+        lines = [left + parts[0], *parts[1:-1], parts[-1] + right]
+        return all(line.count(delimiter) == wanted for line in lines)
 
     def _line_at(self, text: bytes, place: int) -> str:
         """The number and the text of the line that a place is in."""
@@ -200,8 +238,9 @@ class _Scan:
         if not self.like_rows:
             return []
         return [
-            f"{self.like_rows:,} cells in quotes go over several lines, one of which has "
-            f"as many delimiters as a whole row; first in rows {some_of(self.where)}. If "
+            f"{self.like_rows:,} cells in quotes go over several lines, one of which, or "
+            "each with what stands beside the cell, has as many delimiters as a whole "
+            f"row; first in rows {some_of(self.where)}. If "
             "stray quotes join rows there, set data.quoting=none (--quoting none)"
         ]
 

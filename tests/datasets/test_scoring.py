@@ -8,7 +8,7 @@ from tabweave.datasets.scoring import (
     ScoringJob,
 )
 from tabweave.errors import ConfigError, MissingDataError, SchemaError
-from tabweave.scoring import ScoreConfig
+from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables import RawTable
 
 METADATA = {"kedro-viz": {"layer": "raw"}}
@@ -94,3 +94,43 @@ def test_parts_become_a_folder_that_reads_as_one_table(good_bundle, tmp_path):
     assert sorted(p.name for p in entry.path.iterdir()) == ["part-0.csv", "part-1.csv"]
     shops = [cell for batch in entry.load().batches(["shop"]) for cell in batch[0]]
     assert [cell.as_py() for cell in shops] == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", [".", "*.csv", "p*.c*"])
+def test_a_folder_or_pattern_of_one_file_becomes_a_folder_as_in_the_command(
+    good_bundle, tmp_path, name
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "part-0.csv").write_text("note,shop,price\na,b,1\n", encoding="utf-8")
+    given = ScoringInputDataset(path=str(folder / name))
+    entry = ScoredFileDataset(path=str(tmp_path / "out"))
+    entry.save(ScoringJob(good_bundle, given.load(), ScoreConfig(threads=1)))
+    score_file(good_bundle, folder / name, tmp_path / "other", ScoreConfig(threads=1))
+    written = (tmp_path / "out" / "part-0.csv").read_bytes()
+    assert (tmp_path / "other" / "part-0.csv").read_bytes() == written
+    assert entry.load().columns() == ["note", "shop", "price", *ADDED]
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["a.csv", "b.csv"], "*.csv"),
+        (["x/b.csv", "y/a (1).csv", "z.csv"], "**/*.csv"),
+        (["shop=a/day=1/f.csv", "shop=b/day=1/f.csv"], "shop=*"),
+    ],
+)
+def test_all_that_a_pattern_named_is_read_again(good_bundle, tmp_path, names, pattern):
+    for number, name in enumerate(names):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        columns = "note,price" if "=" in name else "note,price,shop"
+        cells = f"n{number},{number}" + ("" if "=" in name else ",b")
+        path.write_text(f"{columns}\n{cells}\n", encoding="utf-8")
+    given = ScoringInputDataset(path=str(tmp_path / "in" / pattern))
+    entry = ScoredFileDataset(path=str(tmp_path / "out"))
+    entry.save(ScoringJob(good_bundle, given.load(), ScoreConfig(threads=1)))
+    notes = [c.as_py() for b in entry.load().batches(["note"]) for c in b[0]]
+    assert notes == [f"n{number}" for number in range(len(names))]
+    assert entry.load().unread == ()
+    assert entry.preview()["data"][0][0] == "n0"

@@ -1,4 +1,5 @@
 import ast
+import pydoc
 import re
 import tomllib
 from pathlib import Path
@@ -140,6 +141,35 @@ def test_snippets_compile(path):
     found = [m for m in FENCE.finditer(text) if m["kind"] == "python"]
     for snippet in found:
         ast.parse(snippet["code"], filename=name_of(path))
+
+
+def names_of_the_package(text):
+    """Dotted names of the package on a page, those that its snippets import, too."""
+    yield from re.findall(r"(?<![\w/.-])tabweave(?:\.[A-Za-z_]\w*)+(?!\.gz)\b", text)
+    for snippet in FENCE.finditer(text):
+        if snippet["kind"] == "python":
+            for node in ast.walk(ast.parse(snippet["code"])):
+                if isinstance(node, ast.ImportFrom) and not node.level:
+                    yield from (f"{node.module}.{one.name}" for one in node.names)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_names_of_the_package_on_a_page_exist(path):
+    # Snippets import from other packages as well.
+    names = [
+        name
+        for name in names_of_the_package(path.read_text(encoding="utf-8"))
+        if name.startswith("tabweave.")
+    ]
+    assert [name for name in names if pydoc.locate(name) is None] == []
+
+
+def test_the_check_of_names_can_fail():
+    page = "`tabweave.lookup.no`\n```python\nfrom tabweave.tables import nothing\n```\n"
+    names = list(names_of_the_package(page))
+    assert {"tabweave.lookup.no", "tabweave.tables.nothing"} <= set(names)
+    assert pydoc.locate("tabweave.lookup.no") is None
+    assert pydoc.locate("tabweave.tables.nothing") is None
 
 
 def test_data_names_every_file_that_a_stage_writes():

@@ -143,10 +143,23 @@ def test_a_failure_leaves_the_earlier_split(tmp_path):
         ("part-0.snappy.parquet", "part-0.snappy.parquet"),
         ("_.csv", "rows.csv"),
         ("my reviews .csv", "my reviews.csv"),
+        ("reviews-00000-of-00002.csv", "reviews.csv"),
+        ("reviews_1-of-2-0fab.snappy.PARQUET", "reviews.snappy.parquet"),
+        ("reviews-00001-of-00002 (1).tsv", "reviews.tsv"),
+        ("data - Copy (2).csv", "data.csv"),
+        ("_-0-of-2.csv", "rows.csv"),
     ],
 )
 def test_the_file_keeps_its_name_where_it_will_be_found(name, expected):
     assert file_name(RawTable(Path(name), "source")) == expected
+
+
+@pytest.mark.parametrize("name", ["all-00000-of-00002", "part-0", "all (1)"])
+def test_the_split_of_one_part_can_be_loaded(tmp_path, name):
+    write_division(tmp_path / "out", division(tmp_path, name=name))
+    for split in SPLITS:
+        assert len(find_split(tmp_path / "out", split).files) == 1
+        assert find_table(tmp_path / "out" / split, "score.input").unread == ()
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])

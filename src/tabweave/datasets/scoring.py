@@ -11,8 +11,8 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
-from tabweave.lookup import find_in_folder
-from tabweave.parted_tables import Source, open_table
+from tabweave.lookup import find_table
+from tabweave.parted_tables import Source, open_as_named, open_table
 from tabweave.schema import Quoting
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables import RawTable
@@ -36,6 +36,8 @@ class ScoringInputDataset(UsersFileDataset):
     PARAMETER = "score.input"
     USE = "score: --params=score.input=<file>,score.output=<file>"
     HOLDS = "input"
+    # Of a folder or pattern the output is a folder, also where there is one file.
+    opened = staticmethod(open_as_named)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,12 @@ class ScoredFileDataset(FileDataset[ScoringJob, Source]):
         self._quoting = quoting
 
     def load(self) -> Source:
-        """A handle that reads by column."""
+        """A handle that reads by column; of a folder, all tables in it.
+
+        They need not be parts of one table by their names: a pattern may have named them.
+        """
         if self.path.is_dir():
-            found = find_in_folder(self.path)
+            found = find_table(self.path / "**" / "*", "score.output")
             return open_table(found, "scored", quoting=self._quoting)
         return RawTable(self.path, "scored", quoting=self._quoting)
 

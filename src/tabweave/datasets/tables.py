@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,6 +59,8 @@ class UsersFileDataset(FileDataset[pa.Table, Source]):
     """What it is named for, and the option that does so."""
     HOLDS: ClassVar[str]
     """What a message calls its rows."""
+    opened: ClassVar[Callable[..., Source]] = staticmethod(open_table)
+    """Makes the handle of what was found."""
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class UsersFileDataset(FileDataset[pa.Table, Source]):
             raise ConfigError(
                 f"{self.PARAMETER} is not set. Name the file to {self.USE}."
             )
-        return open_table(found, self.HOLDS, quoting=self._quoting).pinned()
+        return self.opened(found, self.HOLDS, quoting=self._quoting).pinned()
 
     def save(self, data: pa.Table) -> None:
         """Refuses: a user's files are read only."""

@@ -40,12 +40,12 @@ def make_sample(
     """
     if kind == "none":
         return None
+    raw, tokens, features, rules = val
     if kind == "val":
-        raw, tokens, features, rules = val
         rows = raw_sample(raw, preparation.schema.kinds, rules)
         read = Rows(tokens, features, [one.name for one in preparation.fields])
         return _answered(rows, read, models, preparation)
-    rows = synthetic_rows(preparation)
+    rows = synthetic_rows(preparation, rules)
     with scratch_folder() as folder:
         read = prepared_rows(preparation, rows, folder)
         return _answered(rows, read, models, preparation)

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from tabweave.batches import LABEL, ROW_ID, Rows
 from tabweave.bundle.sample import Cell
+from tabweave.cells import CellRules, typed_numbers
 from tabweave.export.preparation import (
     Preparation,
     reference_features,
@@ -37,28 +38,36 @@ SPREADS = (0.0, 1.0, -1.0, 2.5, -2.5, 0.25)
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def synthetic_rows(preparation: Preparation, rows: int = ROWS) -> list[dict[str, Cell]]:
+def synthetic_rows(
+    preparation: Preparation, rules: CellRules, rows: int = ROWS
+) -> list[dict[str, Cell]]:
     """Raw rows with every kind of cell that a model meets, the same in every export.
 
     Texts are missing, short, longer than a chunk, of several messages where the field
     splits dialogues, with markup and in other writing; categories known, missing and
-    never seen; numbers missing and around the mean.
+    never seen; numbers missing and around the mean. What the rules take for missing, such
+    as -1, is missing here, and no text is longer than they allow.
+
+    Args:
+        preparation: The fitted parts.
+        rules: How whoever scores the rows reads their cells.
+        rows: How many.
     """
     source = random.Random(0)  # noqa: S311 - equal rows in every run, no secret
     columns: dict[str, list[Cell]] = {}
     for number, (name, kind) in enumerate(preparation.schema.kinds.items()):
         if kind == "text":
-            cells: Sequence[Cell] = _texts(preparation, name, source)
+            cells = _cut(_texts(preparation, name, source), rules)
         elif kind == "categorical":
-            cells = _categories(preparation, name)
+            cells = _cut(_categories(preparation, name), rules)
         else:
-            cells = _numbers(preparation, name)
+            cells = _numbers(preparation, name, rules)
         # Shifted, so that not all cells of one row are missing.
         columns[name] = [cells[(row + number) % len(cells)] for row in range(rows)]
     return [{name: columns[name][row] for name in columns} for row in range(rows)]
 
 
-def _texts(preparation: Preparation, name: str, source: random.Random) -> list[Cell]:
+def _texts(preparation: Preparation, name: str, source: random.Random) -> list[str]:
     readers = [one for one in preparation.fields if name in one.columns]
     known = _words(preparation.tokenizers[readers[0].name]) if readers else WORDS
 
@@ -97,18 +106,30 @@ def _words(tokenizer_json: str) -> tuple[str, ...]:
     )
 
 
-def _categories(preparation: Preparation, name: str) -> list[Cell]:
+def _categories(preparation: Preparation, name: str) -> list[str]:
     known = sorted(set(preparation.risk_tables.columns[name].bins) - {"", UNSEEN})
     return [*known[: ROWS - 2], "", UNSEEN]
 
 
-def _numbers(preparation: Preparation, name: str) -> list[Cell]:
+def _cut(texts: Sequence[str], rules: CellRules) -> list[Cell]:
+    """Texts of whole characters, none of more bytes than a cell may have."""
+    return [
+        text.encode()[: rules.max_cell_bytes].decode(errors="ignore") for text in texts
+    ]
+
+
+def _numbers(preparation: Preparation, name: str, rules: CellRules) -> list[Cell]:
     scaling = preparation.scaler.features[f"num:{name}"]
     around = [scaling.mean + spread * scaling.std for spread in SPREADS]
     filled = preparation.imputer.columns[name].value
     single = np.clip([*around, filled], -LARGEST, LARGEST).astype(np.float32)
     # The shortest decimal number that is this float32 again.
-    return [*(float(str(value)) for value in single), None]
+    numbers = [*(float(str(value)) for value in single), None]
+    read = typed_numbers(name, pa.array(numbers, pa.float64()), rules).values
+    return [
+        number if there else None
+        for number, there in zip(numbers, read.is_valid().to_pylist(), strict=True)
+    ]
 
 
 def prepared_rows(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tabweave.artifacts import content_hash, read_json, replacing_folder, write_json
 from tabweave.errors import ArtifactError, Problems
+from tabweave.part_names import whole_name
 from tabweave.parted_tables import PartedTable, Source
 from tabweave.schema import SPLITS
 from tabweave.splitting.division import Division
@@ -40,7 +41,8 @@ def write_division(folder: Path, division: Division) -> None:
 def file_name(source: Source) -> str:
     """Name of the source, without what would hide it from the search for split files.
 
-    The file that many become has the name of their folder.
+    Nor is it the name of one of many parts, or of a copy: the file is a whole table. What
+    many files become has the name of their folder.
 
     Example:
         >>> from tabweave.tables import RawTable
@@ -48,7 +50,7 @@ def file_name(source: Source) -> str:
         'all.tsv'
     """
     named = source.folder if isinstance(source, PartedTable) else source.path
-    stem = named.stem.strip().lstrip("._") or "rows"
+    stem = whole_name(named.stem.strip()).strip().lstrip("._") or "rows"
     return f"{stem}.{source.format}"
 
 
