@@ -107,7 +107,7 @@ def test_the_tokens_are_views_of_the_map(tmp_path, dtype):
 
 def test_a_column_of_several_record_batches_is_refused():
     part = token_column([[[2, 3]]])
-    with pytest.raises(ArtifactError, match=r"must be one record batch.*text stage"):
+    with pytest.raises(ArtifactError, match=r"must be one record batch.*stage text"):
         TokenColumn(pa.chunked_array([part, part]))
 
 

@@ -2,7 +2,7 @@ import ast
 
 # Kedro's face: names and wiring. The guards and whole runs are their tests.
 WIRING = ("settings.py", "__main__.py", "pipelines")
-NO_MIRROR = ("project", "e2e", "faults")
+NO_MIRROR = ("project", "e2e", "faults", "benchmarks")
 
 
 def has_behaviour(path):

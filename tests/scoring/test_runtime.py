@@ -182,8 +182,8 @@ def test_a_bundle_without_int8_says_why_and_what_to_do(
     bundle = open_bundle(bundle_kit.write(tmp_path / "b", export_report=parity))
     with pytest.raises(
         ArtifactError,
-        match=rf"/b holds no pipeline\.int8\.onnx{words}Export it with kedro run "
-        r"--pipelines=export --params=export\.int8=true, or score without int8\.$",
+        match=rf"/b holds no pipeline\.int8\.onnx{words}Score without int8, or make it\. "
+        r"Re-run the stage export with --params=export\.int8=true\.$",
     ):
         PipelineRuntime(bundle, 1, int8=True)
 

@@ -95,7 +95,7 @@ def check_encoder(name: str, info: TokenInfo) -> None:
         changed = "config.json or the weights have changed since the text stage ran"
     else:
         return
-    raise ArtifactError(f"{about}: {changed}. {again}")
+    raise ArtifactError(f"{about}: {changed}. {again}", stages=stages)
 
 
 def text_inputs(tokens: ArrowFile) -> list[TextInput]:
