@@ -751,6 +751,49 @@ def test_a_folder_of_scores_is_replaced_on_request_if_it_holds_nothing_else(
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+@pytest.mark.parametrize("step", ["score", "scored"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_another_run_writes_into_the_folder_meanwhile_stays(
+    good_bundle, tmp_path, monkeypatch, step, overwrite
+):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    one, out = written(tmp_path, table(3), "csv"), tmp_path / "out"
+    config = CONFIG.model_copy(update={"overwrite": overwrite})
+    if overwrite:
+        score_file(good_bundle, source, out, CONFIG)
+    real = getattr(Work, step)
+
+    def another(work, *given, **options):
+        monkeypatch.setattr(Work, step, real)
+        out.mkdir(exist_ok=True)
+        (out / "other.csv").write_bytes(one.read_bytes())
+        return real(work, *given, **options)
+
+    monkeypatch.setattr(Work, step, another)
+    with pytest.raises(ConfigError, match=r"not of this scoring, 'other\.csv'"):
+        score_file(good_bundle, source, out, config)
+    assert (out / "other.csv").read_bytes() == one.read_bytes()
+    (out / "other.csv").unlink()
+    assert score_file(good_bundle, source, out, config).resumed == 40
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_stays_a_link(good_bundle, tmp_path, there):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    link, real = tmp_path / "out", tmp_path / "disk" / "real"
+    real.parent.mkdir()
+    link.symlink_to("disk/real")
+    if there:
+        real.mkdir()
+        (real / f"{SPARK[0]}.csv").write_text("old")
+    config = CONFIG.model_copy(update={"overwrite": there})
+    score_file(good_bundle, source, link, config)
+    assert link.is_symlink()
+    assert [p.name for p in sorted(real.iterdir())] == [f"{n}.csv" for n in SPARK]
+    assert (real / f"{SPARK[0]}.csv").stat().st_size > 100
+    assert [p.name for p in real.parent.iterdir()] == ["real"]
+
+
 # Quotes
 
 
