@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.errors import Problems, SchemaError, shorten, some_of
+from tabweave.errors import Problems, SchemaError, readable, shorten, some_of
 from tabweave.lookup import Found
 from tabweave.part_names import Keys, folder_keys
 from tabweave.part_schemas import merged_schema
@@ -83,8 +83,9 @@ class TablePart:
         if len(other):
             found = cells[int(other[0])].as_py()
             raise SchemaError(
-                f"{self.table.path}: row {row + int(other[0]) + 1}, column {key!r} holds "
-                f"{shorten(found)}, but the folder says {key}={value}. Move the row to "
+                f"{self.table.path}: row {row + int(other[0]) + 1}, column {shorten(key)} "
+                f"holds {shorten(found)}, but the folder says {readable(key)}="
+                f"{readable(value)}. Move the row to "
                 "the folder it belongs to, rename the folder, or drop the column."
             )
 

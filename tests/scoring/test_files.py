@@ -652,6 +652,26 @@ def test_a_column_that_contradicts_its_folder_is_a_bad_row(good_bundle, tmp_path
         score_file(good_bundle, tmp_path / "in", tmp_path / "out", CONFIG)
 
 
+@pytest.mark.parametrize(
+    "value", ["a%0Ab", "a%0D%0Ab", "a%2Cb", "a%E2%80%A8b", "v" * 200]
+)
+def test_rejects_without_quotes_can_be_written_whatever_a_folder_says(
+    good_bundle, tmp_path, value
+):
+    (tmp_path / "in" / f"shop={value}").mkdir(parents=True)
+    source = tmp_path / "in" / f"shop={value}" / "x.csv"
+    source.write_text("note,shop,price\nx,a,1\n")
+    left = tmp_path / "left"
+    options = {"rejects": str(left), "quoting": "none"}
+    config = CONFIG.model_copy(update=options)
+    report = score_file(good_bundle, tmp_path / "in", tmp_path / "out", config)
+    assert (report.rows, report.rejected) == (1, 1)
+    (file,) = left.rglob("x.csv")
+    (row,) = read(RawTable(file, "x", quoting="none")).to_pylist()
+    assert "another value than the folder; shop=" in row["reject_reason"]
+    assert len(row["reject_reason"]) < 200
+
+
 def test_rejects_of_parts_have_the_same_layout_and_rows_of_their_files(
     good_bundle, tmp_path
 ):
