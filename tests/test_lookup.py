@@ -1,3 +1,5 @@
+import os
+import time
 from functools import partial
 
 import pytest
@@ -187,6 +189,11 @@ def test_a_split_folder_is_read_whole_or_what_is_not_read_is_named(
         (["a=1/x.csv", "a=1/b=2/x.csv"], "must have the same keys"),
         (["a=1/a=2/x.csv"], "two folders have the key 'a'"),
         (["a=1/x.txt"], r"No supported data file .* found in the folders 'a=1'"),
+        (
+            ["a=1/t-0-of-2.csv", "a=2/t-0-of-1.csv"],
+            r"(?s)a=1: .* 1 of them are missing",
+        ),
+        (["a=1/b=1/t-0-of-1-aa.csv", "a=1/b=1/t-0-of-1-bb.csv"], "the same number"),
     ],
 )
 def test_parts_that_are_not_one_table_are_refused(tmp_path, there, message):
@@ -254,7 +261,7 @@ def test_a_pattern_that_does_not_fit_is_refused(tmp_path):
     touch(tmp_path / "train", "a.csv", "b.tsv", "c.csv.gz", "n.txt")
     with pytest.raises(SchemaError, match=r"a.csv \(csv\), b.tsv \(tsv\)"):
         find_split(tmp_path, "train", "*")
-    with pytest.raises(MissingDataError, match=r"'z\*', but neither .* match anything"):
+    with pytest.raises(MissingDataError, match=r"'z\*', but neither .* match a file"):
         find_split(tmp_path, "train", "z*")
     assert find_split(tmp_path, "train", "*c*").unread == ("c.csv.gz",)
 
@@ -263,6 +270,104 @@ def test_a_named_folder_is_looked_through_like_that_of_the_split(tmp_path):
     touch(tmp_path, *[f"mine/{name}" for name in SPARK], "train/a.csv")
     found = find_split(tmp_path, "train", "mine")
     assert (names(found), found.path) == (SPARK, tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("there", "filename", "read", "unread"),
+    [
+        (
+            ["d=1/p-0.csv", "d=1/p-0 (1).csv", "d=1/sub/x.csv", "d=1/n.txt"],
+            "d=*",
+            ["d=1/p-0.csv"],
+            ["d=1/p-0 (1).csv", "d=1/sub/x.csv"],
+        ),
+        (["a/x.csv", "_temporary/0/x.csv"], "**/*.csv", ["a/x.csv"], []),
+        (["a/x.csv", "a/_t/x.csv"], "**/_t/*.csv", ["a/_t/x.csv"], []),
+        (["_k=1/x.csv", "_h/k=1/x.csv"], "**/*.csv", ["_k=1/x.csv"], []),
+        (["a.csv", "backup/a.csv"], "*", ["a.csv"], ["backup/a.csv"]),
+        (["k=1/a.csv", "backup/k=1/a.csv"], "*", ["k=1/a.csv"], ["backup/k=1/a.csv"]),
+    ],
+)
+def test_a_pattern_passes_over_what_a_folder_passes_over_and_names_the_rest(
+    tmp_path, there, filename, read, unread
+):
+    touch(tmp_path / "train", *there)
+    found = find_split(tmp_path, "train", filename)
+    assert (names(found), sorted(found.unread)) == (read, unread)
+
+
+def test_a_pattern_does_not_take_plain_folders_and_looks_into_shards(tmp_path):
+    touch(tmp_path / "train", "day1/x.csv", "k=1/t-0-of-2.csv")
+    with pytest.raises(MissingDataError, match="match a file or a folder key=value"):
+        find_split(tmp_path, "train", "day*")
+    with pytest.raises(SchemaError, match=r"(?s)k=1: .* 1 of them are missing"):
+        find_split(tmp_path, "train", "k=*")
+
+
+def test_a_file_with_many_names_is_read_once(tmp_path):
+    touch(tmp_path / "train", "a/x.csv", "k=1/x.csv", "k=2/y.csv")
+    (tmp_path / "train" / "loop").symlink_to(".")
+    (tmp_path / "train" / "k=2" / "x.csv").symlink_to("../k=1/x.csv")
+    (tmp_path / "train" / "a" / "z.csv").symlink_to("x.csv")
+    found = find_split(tmp_path, "train", "a/*.csv")
+    assert (names(found), found.unread) == (["x.csv"], ("z.csv",))
+    found = find_split(tmp_path, "train", "**/k=*/*.csv")
+    assert names(found) == ["k=1/x.csv", "k=2/x.csv", "k=2/y.csv"]
+
+
+@pytest.mark.parametrize(
+    ("there", "unread"),
+    [
+        (["train.csv", "train-0-of-2.csv.gz"], ["train-0-of-2.csv.gz"]),
+        (["train.csv", "train/x.csv.gz"], ["train/x.csv.gz"]),
+        (["train.csv", "train.csv.gz", "val.csv.gz"], ["train.csv.gz"]),
+        (
+            ["train/x.csv", "train.csv", "train.tsv.zip"],
+            ["../train.csv", "../train.tsv.zip"],
+        ),
+    ],
+)
+def test_packed_files_of_a_split_are_named(tmp_path, there, unread):
+    touch(tmp_path, *there)
+    assert sorted(find_split(tmp_path, "train").unread) == unread
+
+
+def test_very_many_parts_are_found_at_once(tmp_path):
+    touch(tmp_path / "train", *[f"part-{n:05d}.csv" for n in range(8000)])
+    started = time.process_time()
+    assert len(find_split(tmp_path, "train").files) == 8000
+    assert time.process_time() - started < 3  # 5 s and more when it was quadratic
+
+
+@pytest.mark.parametrize(
+    ("below", "filename"),
+    [("train", None), ("train/k=1", None), ("train", "*.csv"), ("train/k=1", "k=*")],
+)
+@pytest.mark.parametrize("kind", ["leads nowhere", "a pipe", "is a folder"])
+def test_a_part_that_is_no_file_is_refused_by_name(tmp_path, below, filename, kind):
+    touch(tmp_path / below, "part-00000.csv")
+    part = tmp_path / below / "part-00001.csv"
+    make = {
+        "leads nowhere": lambda: part.symlink_to("gone"),
+        "a pipe": partial(os.mkfifo, part),
+    }
+    make.get(kind, part.mkdir)()
+    with pytest.raises(SchemaError, match=rf"part-00001\.csv .*{kind}"):
+        find_split(tmp_path, "train", filename)
+
+
+@pytest.mark.parametrize("filename", [None, "k=*"])
+def test_a_key_folder_that_is_gone_is_refused_by_name(tmp_path, filename):
+    touch(tmp_path / "train", "k=1/x.csv")
+    (tmp_path / "train" / "k=2").symlink_to("gone")
+    with pytest.raises(SchemaError, match="k=2 is a link to gone that leads nowhere"):
+        find_split(tmp_path, "train", filename)
+
+
+def test_a_split_that_is_a_link_to_nothing_is_refused_by_name(tmp_path):
+    (tmp_path / "train.csv").symlink_to("gone.csv")
+    with pytest.raises(SchemaError, match=r"train\.csv is a link to gone\.csv"):
+        find_split(tmp_path, "train")
 
 
 def test_a_table_is_a_file_a_folder_of_parts_or_a_pattern(tmp_path):

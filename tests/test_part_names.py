@@ -78,6 +78,18 @@ def test_parts_that_say_how_many_they_are_must_all_be_there():
         check_complete(PurePath("in"), twice)
 
 
+def test_a_name_that_promises_billions_of_files_costs_nothing():
+    with pytest.raises(
+        SchemaError,
+        match=r"9999999998 of them are missing, numbers 0, 1, 2, 4, .* more",
+    ):
+        check_complete(PurePath("in"), ["x-3-of-9999999999.csv"])
+    with pytest.raises(
+        SchemaError, match=r"11 .* missing, numbers 1, .*, 10 and 1 more"
+    ):
+        check_complete(PurePath("in"), ["x-0-of-12.csv"])
+
+
 @pytest.mark.parametrize(
     ("name", "keys"),
     [

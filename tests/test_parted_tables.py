@@ -300,3 +300,21 @@ def test_files_that_are_not_read_are_named_once_with_the_way_out(tmp_path):
     )
     assert "data.train_filename='*.csv'" in sentence
     assert unread_sentence(RawTable(tmp_path / "a.csv", "train"), "x") == ""
+
+
+def test_what_is_wrong_in_several_parts_is_told_at_once(tmp_path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    files = ['a,b\n1,"x\n2,y"\n', "a,b\n1,2\n", "a,b\n1,2,3\n", 'a,b\n"3,x\n4",y\n']
+    for number, text in enumerate(files):
+        (folder / NAMES(number, "csv")).write_text(text)
+    source = open_table(find_split(tmp_path, "train"), "train")
+    with pytest.raises(SchemaError, match="3 files cannot be read") as caught:
+        read(source, ["a"])
+    told = [n for n in range(4) if NAMES(n, "csv") in str(caught.value)]
+    assert told == [0, 2, 3]
+    (folder / NAMES(0, "csv")).write_text(files[1])
+    (folder / NAMES(3, "csv")).write_text(files[1])
+    with pytest.raises(SchemaError, match="part-00002") as caught:
+        read(source)
+    assert "files cannot be read" not in str(caught.value)

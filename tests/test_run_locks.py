@@ -12,7 +12,7 @@ import pytest
 from tabweave.artifacts import content_hash, write_bytes
 from tabweave.errors import InUseError, WriteError
 from tabweave.lookup import find_first_data_file
-from tabweave.run_locks import RunLocks, filling, locked, reading, writing
+from tabweave.run_locks import RunLocks, above, filling, locked, reading, writing
 
 # Holds locks until its input ends: `<kind> <path>` each.
 HOLDER = textwrap.dedent(
@@ -247,3 +247,14 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog):
     (record,) = caplog.records
     assert f"The file system of {tmp_path} cannot lock files" in record.getMessage()
     assert "one run write to it at a time" in record.getMessage()
+
+
+def test_a_folder_that_is_written_is_held_against_files_in_it(holder, tmp_path):
+    file = tmp_path / "out" / "deep" / "x.csv"
+    assert [*above(file)] == []
+    process = holder("writes", tmp_path / "out")
+    assert f"{tmp_path / 'out'} is in use" in refused(writing(file), *above(file))
+    stop(process)
+    with locked([writing(file), *above(file)]):
+        pass
+    assert hidden(tmp_path) == []

@@ -1,31 +1,41 @@
 """Finds the files of a table: one file, the parts in a folder, or what a pattern matches.
 
-Names that begin with ``.`` or ``_``, such as ``_SUCCESS``, and checksums are passed over.
-Anything else that looks like a table and is not read is noted, for a warning.
+Anything that looks like a table and is not read is noted, for a warning; `folder_names`
+says which names are passed over.
 """
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from tabweave.artifacts import combined_hash, content_hash
 from tabweave.errors import MissingDataError, SchemaError, some_of
+from tabweave.folder_names import (
+    ENDINGS,
+    below,
+    check_readable,
+    in_key_folder,
+    is_hidden,
+    key_folders,
+    looks_like_table,
+    tables_of,
+    visible,
+)
 from tabweave.part_names import (
     KEY,
+    Keys,
     check_complete,
     family,
     folder_keys,
     natural_order,
     original_of,
 )
-from tabweave.tables import FORMATS, format_of
-
-CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256")
-ENDINGS = tuple(f".{ending}" for ending in FORMATS)
+from tabweave.tables import format_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def find_first_data_file(folder: Path) -> Path:
         MissingDataError: The folder holds no such file.
     """
     folder = Path(folder)
-    names = _tables(folder)
+    names = tables_of(folder)
     if names:
         return folder / names[0]
     there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
@@ -99,14 +109,14 @@ def find_split(data_dir: Path, split: str, filename: str | None = None) -> Found
     if filename is not None:
         return _named(data_dir, split, filename)
     folder = data_dir / split
-    beside = _beside(data_dir, split)
+    beside, packed = _beside(data_dir, split)
     try:
         found = find_in_folder(folder)
     except MissingDataError:
         if folder.is_dir() and not beside:
             raise
     else:
-        others = tuple(f"../{name}" for name in beside)
+        others = tuple(f"../{name}" for name in (*beside, *packed))
         return Found(found.path, found.folder, found.files, (*found.unread, *others))
     if not beside:
         raise MissingDataError(
@@ -120,20 +130,26 @@ def find_split(data_dir: Path, split: str, filename: str | None = None) -> Found
             f"Several files claim to be the {split} split: {beside} in {data_dir}. Keep "
             f"one, or set data.{split}_filename."
         )
-    pattern = f"{split}-*-of-*"
-    copies = tuple(n for n in _tables(data_dir) if original_of(n) == split)
-    return _family(data_dir, beside, data_dir / pattern, copies)
+    copies = [n for n in tables_of(data_dir) if original_of(n) == split]
+    inside = [f"{split}/{name}" for name in below(folder) if looks_like_table(name)]
+    path = data_dir / f"{split}-*-of-*"
+    return _family(data_dir, beside, path, (*copies, *packed, *inside))
 
 
-def _beside(data_dir: Path, split: str) -> list[str]:
-    """Files of the data folder that are named as the split."""
+def _beside(data_dir: Path, split: str) -> tuple[list[str], list[str]]:
+    """Files of the data folder that are named as the split: tables, and packed ones."""
     parts = re.compile(rf"{re.escape(split)} of \d+")
-    return [
-        name
-        for name in _tables(data_dir)
-        if name in {f"{split}{ending}" for ending in ENDINGS}
-        or parts.fullmatch(family(name) or "")
-    ]
+    named: list[str] = []
+    packed: list[str] = []
+    for name in visible(data_dir):
+        stem = name.partition(".")[0]
+        is_part = parts.fullmatch(family(name) or "")
+        if format_of(Path(name)):
+            if is_part or name in {f"{split}{ending}" for ending in ENDINGS}:
+                named.append(name)
+        elif looks_like_table(name) and (is_part or split in {stem, original_of(stem)}):
+            packed.append(name)
+    return named, packed
 
 
 def _named(data_dir: Path, split: str, filename: str) -> Found:
@@ -150,7 +166,8 @@ def _named(data_dir: Path, split: str, filename: str) -> Found:
         found = _matching(path)
         if found is not None:
             return found
-    verb = "match anything" if glob.has_magic(filename) else "exists"
+    is_pattern = glob.has_magic(filename)
+    verb = "match a file or a folder key=value" if is_pattern else "exists"
     raise MissingDataError(
         f"{parameter} names {filename!r}, but neither {tried[0]} nor {tried[1]} {verb}."
     )
@@ -206,38 +223,47 @@ def find_in_folder(folder: Path) -> Found:
         SchemaError: Parts are missing, or of several formats.
     """
     folder = Path(folder)
-    keyed = [
-        path.relative_to(folder)
-        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if _is_key_folder(path)
-    ]
-    if _tables(folder) or not keyed:
+    keyed = [PurePath(path.name) for path in key_folders(folder)]
+    if tables_of(folder) or not keyed:
         first = find_first_data_file(folder)
         # A copy comes before its original in sorted order; it is a part of nothing.
         kind = family(original_of(first.name) or first.name)
-        names = [n for n in _visible(folder) if kind and family(n) == kind]
+        names = [n for n in visible(folder) if kind and family(n) == kind]
         names = names or [first.name]
+        read = {*names}
         others = tuple(
             name
-            for name in _below(folder)
-            if name not in names and (kind or _looks_like_table(name))
+            for name in below(folder)
+            if name not in read and (kind or looks_like_table(name))
         )
         return _family(folder, names, folder, others)
-    inside = [name for key in keyed for name in _in_key_folder(folder, key)]
+    inside = [name for key in keyed for name in in_key_folder(folder, key)]
     if not inside:
         raise MissingDataError(
             f"No supported data file (.tsv, .csv, .parquet) found in the folders "
             f"{some_of(map(str, keyed))} of {folder}."
         )
+    _check_shards(folder, inside)
     read = {name.as_posix() for name in inside}
-    others = tuple(name for name in _below(folder) if name not in read)
+    others = tuple(name for name in below(folder) if name not in read)
     return _set(folder, inside, folder, others)
+
+
+def _check_shards(folder: Path, names: Iterable[PurePath]) -> None:
+    """Refuses folders in which numbered parts are missing."""
+    families: dict[tuple[PurePath, str], list[str]] = {}
+    for name in names:
+        if kind := family(name.name):
+            families.setdefault((name.parent, kind), []).append(name.name)
+    for (parent, _), found in families.items():
+        check_complete(folder / parent, found)
 
 
 def _family(
     folder: Path, names: list[str], path: Path, unread: tuple[str, ...]
 ) -> Found:
     """One file, or the parts of one table."""
+    check_readable(folder, names)
     check_complete(folder, names)
     if len(names) == 1:
         return Found(folder / names[0], folder, (folder / names[0],), unread)
@@ -253,6 +279,7 @@ def _set(
         SchemaError: Their formats, or the keys of their folders, are not the same.
     """
     ordered = sorted(names, key=natural_order)
+    check_readable(folder, ordered)
     formats: dict[str | None, PurePath] = {}
     for name in ordered:
         formats.setdefault(format_of(Path(name)), name)
@@ -277,27 +304,69 @@ def _set(
 
 
 def _matching(path: Path) -> Found | None:
-    """What a pattern matches; a folder among it counts with the files in it."""
+    """What a pattern matches; a folder ``key=value`` counts with the files in it."""
     base = Path(path.anchor)
     rest = [part for part in path.parts if part != path.anchor]
     while rest and (not glob.has_magic(rest[0]) or (base / rest[0]).is_dir()):
         base /= rest.pop(0)
     if ".." in rest:
         return None  # it would lead out of the folder that names count from
-    pattern = str(PurePath(*rest))
     read: set[PurePath] = set()
     unread: set[str] = set()
-    for text in glob.glob(pattern, root_dir=base, recursive=True):
-        name = PurePath(text)
-        if _is_hidden(name.name) and not rest[-1].startswith(("_", ".")):
-            continue
-        if (base / name).is_dir():
-            read.update(_in_key_folder(base, name))
+    for name in _globbed(base, rest):
+        there = base / name
+        if there.is_dir() and not (looks_like_table(name.name) and family(name.name)):
+            if KEY.fullmatch(name.name):
+                inside = [*in_key_folder(base, name)]
+                _check_shards(base, inside)
+                read.update(inside)
+            found = (file for file in below(there) if looks_like_table(file))
+            unread.update((name / file).as_posix() for file in found)
         elif format_of(Path(name)):
             read.add(name)
-        elif _looks_like_table(text):
-            unread.add(text)
+        elif looks_like_table(name.name):
+            unread.add(name.as_posix())
+        elif KEY.fullmatch(name.name):
+            check_readable(base, [name])  # a link to a folder that is not there
+    read, doubled = _once(base, read)
+    unread = unread - {name.as_posix() for name in read} | doubled
     return _set(base, read, path, tuple(sorted(unread))) if read else None
+
+
+def _globbed(base: Path, pattern: list[str]) -> list[PurePath]:
+    """What a pattern matches; hidden names only where it says so, as ``_*`` does."""
+    texts = glob.glob(str(PurePath(*pattern)), root_dir=base, recursive=True)
+    open_to = [part for part in pattern if part.startswith((".", "_"))]
+
+    def is_passed_over(path: Path) -> bool:
+        name = path.name
+        return is_hidden(path) and not any(fnmatchcase(name, one) for one in open_to)
+
+    return [
+        name
+        for name in map(PurePath, filter(None, texts))
+        if not any(
+            map(
+                is_passed_over,
+                (base / name, *(base / name).parents[: len(name.parts) - 1]),
+            )
+        )
+    ]
+
+
+def _once(base: Path, names: Iterable[PurePath]) -> tuple[set[PurePath], set[str]]:
+    """Each file once, by its shortest name; and links to files that are read anyhow.
+
+    Links between folders give a file many names. In folders of other keys its rows are
+    others.
+    """
+    found: dict[tuple[Path, Keys], PurePath] = {}
+    doubled: set[str] = set()
+    for name in sorted(names, key=lambda name: (len(name.parts), name)):
+        real = (base / name).resolve(), folder_keys(name)
+        if found.setdefault(real, name) != name and (base / name).is_symlink():
+            doubled.add(name.as_posix())
+    return {*found.values()}, doubled
 
 
 def _check_format(path: Path, what: str) -> None:
@@ -305,54 +374,3 @@ def _check_format(path: Path, what: str) -> None:
         raise SchemaError(
             f"{what}, whose format is not known. Supported endings: .tsv, .csv, .parquet."
         )
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "_")) or name.lower().endswith(CHECKSUMS)
-
-
-def _is_key_folder(path: Path) -> bool:
-    # Spark reads `_key=value`, too; only a leading dot hides such a folder.
-    return (
-        KEY.fullmatch(path.name) is not None
-        and not path.name.startswith(".")
-        and path.is_dir()
-    )
-
-
-def _visible(folder: Path) -> list[str]:
-    """Names of the files of a folder, sorted, those that are hidden left out."""
-    if not folder.is_dir():
-        return []
-    there = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [name for name in there if not _is_hidden(name)]
-
-
-def _tables(folder: Path) -> list[str]:
-    return [name for name in _visible(folder) if format_of(Path(name))]
-
-
-def _looks_like_table(name: str) -> bool:
-    """Whether a name has the ending of a table somewhere, as ``x.csv.gz`` has."""
-    return any(suffix.lower().strip() in ENDINGS for suffix in PurePath(name).suffixes)
-
-
-def _in_key_folder(folder: Path, name: PurePath) -> Iterator[PurePath]:
-    """All tables in a folder and in the folders ``key=value`` below it, copies aside."""
-    folder_keys(name / "file")  # a key that comes again would be a circle of links
-    for file in _visible(folder / name):
-        if original_of(file) is None and _looks_like_table(file):
-            yield name / file
-    for path in sorted((folder / name).iterdir()):
-        if _is_key_folder(path):
-            yield from _in_key_folder(folder, name / path.name)
-
-
-def _below(folder: Path) -> Iterator[str]:
-    """All visible files of a folder; of the folders in it, those that look like tables."""
-    yield from _visible(folder)
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink() and not _is_hidden(path.name):
-            for name in _below(path):
-                if _looks_like_table(name):
-                    yield f"{path.name}/{name}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import PurePath
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ COPY = re.compile(
     r"(?P<of>.+?)(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)", re.IGNORECASE
 )
 KEY = re.compile(r"(?P<key>[^=]+)=(?P<value>.*)", re.DOTALL)
+SHOWN = 10
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write for a value that is missing."""
 
@@ -93,12 +95,16 @@ def check_complete(where: PurePath, names: Iterable[str]) -> None:
         numbers[number] = name
     # Some writers count from 1.
     first = 1 if 0 not in numbers and count in numbers else 0
-    missing = [n for n in range(first, first + count) if n not in numbers]
+    wanted = range(first, first + count)
+    missing = count - sum(number in wanted for number in numbers)
     if missing:
         example = next(iter(numbers.values()))
+        # A name may promise billions of files: only those that are shown are counted out.
+        shown = list(islice((n for n in wanted if n not in numbers), SHOWN))
+        more = f" and {missing - SHOWN} more" if missing > SHOWN else ""
         problems.add(
-            f"there must be {count} files such as {example}, but {len(missing)} of them "
-            f"are missing, numbers {some_of(missing)}."
+            f"there must be {count} files such as {example}, but {missing} of them "
+            f"are missing, numbers {some_of(shown)}{more}."
         )
     if problems:
         raise SchemaError(

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.errors import Problems, SchemaError, shorten, some_of
+from tabweave.errors import Problems, SchemaError, readable, shorten, some_of
 from tabweave.lookup import Found
 from tabweave.part_names import Keys, folder_keys
 from tabweave.part_schemas import merged_schema
@@ -83,8 +83,9 @@ class TablePart:
         if len(other):
             found = cells[int(other[0])].as_py()
             raise SchemaError(
-                f"{self.table.path}: row {row + int(other[0]) + 1}, column {key!r} holds "
-                f"{shorten(found)}, but the folder says {key}={value}. Move the row to "
+                f"{self.table.path}: row {row + int(other[0]) + 1}, column {shorten(key)} "
+                f"holds {shorten(found)}, but the folder says {readable(key)}="
+                f"{readable(value)}. Move the row to "
                 "the folder it belongs to, rename the folder, or drop the column."
             )
 
@@ -209,7 +210,8 @@ class PartedTable:
             doubts: Where sentences about quotes that may join rows are added.
 
         Raises:
-            SchemaError: As `schema`; or a row does not fit.
+            SchemaError: As `schema`; or a row does not fit. It comes behind the last
+                batch and tells of every such file.
             ArtifactError: A file changed while it was read.
         """
         return self._read(
@@ -234,15 +236,25 @@ class PartedTable:
     ) -> Batches:
         names = self.columns() if columns is None else list(columns)
         schema, row = _selected(self._schema, names), 0
+        faults: list[SchemaError] = []
         for number, part in enumerate(self.parts):
             if number == len(self.starts):
                 self.starts.append(row)
             found: list[str] = []
-            for batch in part.read(schema, partial(batches_of, part, found)):
-                row += batch.num_rows
-                yield batch
+            try:
+                for batch in part.read(schema, partial(batches_of, part, found)):
+                    row += batch.num_rows
+                    yield batch
+            except SchemaError as error:
+                faults.append(error)  # what is wrong in the next ones is told with it
             if doubts is not None:
                 doubts += [f"{part.name}: {doubt}" for doubt in found]
+        if len(faults) == 1:
+            raise faults[0]
+        problems = Problems(f"{self.path}: {len(faults)} files cannot be read")
+        for fault in faults:
+            problems.add(str(fault))
+        problems.raise_as(SchemaError)
 
 
 Source: TypeAlias = RawTable | PartedTable

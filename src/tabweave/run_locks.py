@@ -57,6 +57,16 @@ def writing(path: Path) -> Claim:
     return Claim(_beside(path), path, alone=True)
 
 
+def above(path: Path) -> Iterator[Claim]:
+    """The folders above a file that a run holds just now: it may replace them whole."""
+    parent = path.parent.resolve()
+    for folder in (parent, *parent.parents):
+        claim = reading(folder)
+        # Not Path.exists: a name may be too long to have anything beside it.
+        if os.path.exists(claim.lock):
+            yield claim
+
+
 def filling(folder: Path) -> Claim:
     """A folder that is written file by file: only the folder itself need be writable."""
     return Claim(folder.resolve() / ".lock", folder, alone=True)

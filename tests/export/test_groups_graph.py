@@ -125,22 +125,27 @@ def core_with_squares(width):
     return model.SerializeToString()
 
 
+def grown_by(folder, content, asked):
+    """MiB that one call takes in a process of its own, and its probabilities."""
+    (folder / "p.onnx").write_bytes(content)
+    feeds = folder / "feeds.json"
+    feeds.write_text(json.dumps([rows_of(["hello"]), asked]), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, str(folder / "p.onnx"), str(feeds)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_a_direct_call_is_that_of_its_longest_row(prepared, tmp_path):
     content, _ = pipeline_model(core_with_squares(64), prepared)
-    (tmp_path / "p.onnx").write_bytes(content)
     long, short = "hello one " * 1000, "hello"
     one, many = rows_of([long]), rows_of([long] * 16 + [short] * 112)
     huge = rows_of(["a b " * 250_000] + [short] * 31)
     grown = {}
     for name, asked in {"one": one, "many": many, "huge cell": huge}.items():
-        feeds = tmp_path / "feeds.json"
-        feeds.write_text(json.dumps([rows_of([short]), asked]), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-c", ASKED, str(tmp_path / "p.onnx"), str(feeds)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        grown[name], found = json.loads(done.stdout)
+        grown[name], found = grown_by(tmp_path, content, asked)
         if name == "many":
             wanted = expected(prepared, asked)
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
@@ -148,6 +153,18 @@ def test_memory_of_a_direct_call_is_that_of_its_longest_row(prepared, tmp_path):
     assert grown["many"] < grown["one"] + 100, grown
     # 32 rows as wide as a million characters would be 32 x 32 MiB of strings.
     assert grown["huge cell"] < 150, grown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("rows", [256, 1024])
+def test_memory_of_a_long_cell_among_many_rows_is_what_the_docs_say(
+    prepared, content, tmp_path, rows
+):
+    asked = rows_of(["a b " * 2**18] + ["hello"] * (rows - 1))
+    grown, _ = grown_by(tmp_path, content, asked)
+    # A place for each row and each block of the longest text: 0.8 bytes a character.
+    assert grown < 100 + 0.8 * rows, grown
 
 
 def test_a_model_in_groups_is_quantised_inside_its_loop(prepared):

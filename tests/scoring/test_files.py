@@ -652,6 +652,26 @@ def test_a_column_that_contradicts_its_folder_is_a_bad_row(good_bundle, tmp_path
         score_file(good_bundle, tmp_path / "in", tmp_path / "out", CONFIG)
 
 
+@pytest.mark.parametrize(
+    "value", ["a%0Ab", "a%0D%0Ab", "a%2Cb", "a%E2%80%A8b", "v" * 200]
+)
+def test_rejects_without_quotes_can_be_written_whatever_a_folder_says(
+    good_bundle, tmp_path, value
+):
+    (tmp_path / "in" / f"shop={value}").mkdir(parents=True)
+    source = tmp_path / "in" / f"shop={value}" / "x.csv"
+    source.write_text("note,shop,price\nx,a,1\n")
+    left = tmp_path / "left"
+    options = {"rejects": str(left), "quoting": "none"}
+    config = CONFIG.model_copy(update=options)
+    report = score_file(good_bundle, tmp_path / "in", tmp_path / "out", config)
+    assert (report.rows, report.rejected) == (1, 1)
+    (file,) = left.rglob("x.csv")
+    (row,) = read(RawTable(file, "x", quoting="none")).to_pylist()
+    assert "another value than the folder; shop=" in row["reject_reason"]
+    assert len(row["reject_reason"]) < 200
+
+
 def test_rejects_of_parts_have_the_same_layout_and_rows_of_their_files(
     good_bundle, tmp_path
 ):
@@ -749,6 +769,49 @@ def test_a_folder_of_scores_is_replaced_on_request_if_it_holds_nothing_else(
     with pytest.raises(ConfigError, match=rf"not of this scoring, '{SPARK[3]}.csv'"):
         score_file(good_bundle, source, tmp_path / "out", again)
     assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+@pytest.mark.parametrize("step", ["score", "scored"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_another_run_writes_into_the_folder_meanwhile_stays(
+    good_bundle, tmp_path, monkeypatch, step, overwrite
+):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    one, out = written(tmp_path, table(3), "csv"), tmp_path / "out"
+    config = CONFIG.model_copy(update={"overwrite": overwrite})
+    if overwrite:
+        score_file(good_bundle, source, out, CONFIG)
+    real = getattr(Work, step)
+
+    def another(work, *given, **options):
+        monkeypatch.setattr(Work, step, real)
+        out.mkdir(exist_ok=True)
+        (out / "other.csv").write_bytes(one.read_bytes())
+        return real(work, *given, **options)
+
+    monkeypatch.setattr(Work, step, another)
+    with pytest.raises(ConfigError, match=r"not of this scoring, 'other\.csv'"):
+        score_file(good_bundle, source, out, config)
+    assert (out / "other.csv").read_bytes() == one.read_bytes()
+    (out / "other.csv").unlink()
+    assert score_file(good_bundle, source, out, config).resumed == 40
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_stays_a_link(good_bundle, tmp_path, there):
+    source = parts_of(tmp_path / "in", table(), "csv", SPARK)
+    link, real = tmp_path / "out", tmp_path / "disk" / "real"
+    real.parent.mkdir()
+    link.symlink_to("disk/real")
+    if there:
+        real.mkdir()
+        (real / f"{SPARK[0]}.csv").write_text("old")
+    config = CONFIG.model_copy(update={"overwrite": there})
+    score_file(good_bundle, source, link, config)
+    assert link.is_symlink()
+    assert [p.name for p in sorted(real.iterdir())] == [f"{n}.csv" for n in SPARK]
+    assert (real / f"{SPARK[0]}.csv").stat().st_size > 100
+    assert [p.name for p in real.parent.iterdir()] == ["real"]
 
 
 # Quotes

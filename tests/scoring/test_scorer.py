@@ -4,6 +4,9 @@ import pickle
 import shutil
 import subprocess
 import sys
+from datetime import datetime
+from decimal import Decimal
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -80,11 +83,58 @@ def test_small_batches_give_the_same_answers(scorer, good_bundle):
     assert np.abs(difference).max() < 1e-6
 
 
-def test_the_id_comes_back_as_text_and_other_known_columns_may_be_there(scorer):
+DEEP = reduce(lambda cell, _: [cell], range(5_000), [])
+DAY = datetime(2024, 1, 31, 12)
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [
+        ([7, 8, 9, 10], [7, 8, 9, 10]),
+        (["a", "", None, "日"], ["a", "", None, "日"]),
+        ([0.5, float("nan"), 1e300, 2.0], [0.5, None, 1e300, 2.0]),
+        ([DAY, DAY, None, pd.NaT], [DAY, DAY, None, None]),
+        ([Decimal("1.10")] * 4, [Decimal("1.10")] * 4),
+        ([b"\xff"] * 4, [b"\xff"] * 4),
+        # What is of several kinds, or of none of Arrow's, is text.
+        ([1, "1", 1.5, True], ["1", "1", "1.5", "True"]),
+        ([2**70, 2**70, 1, None], [str(2**70), str(2**70), "1", None]),
+        ([1 + 2j] * 4, ["(1+2j)"] * 4),
+        ([(1, "a")] * 4, ["(1, 'a')"] * 4),
+        (["\ud800"] * 4, ["'\\ud800'"] * 4),
+    ],
+)
+def test_the_id_comes_back_as_it_was_given_whatever_it_is(scorer, ids, found):
+    rows = [{**row, "id": one} for row, one in zip(ROWS, ids, strict=True)]
+    for given in (rows, pd.DataFrame(rows, dtype=object)):
+        answers = scorer.score(given)
+        assert answers["id"].to_pylist() == found
+        assert answers.drop_columns("id").equals(scorer.score(ROWS))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([1.5, None, 2.5, 3.5]),
+        pa.array([[1], [2], [], None]),
+        pa.array(["a", "b", "a", None]).dictionary_encode(),
+        pa.array([b"ok", b"\xff", b"", b""]).view(pa.string()),
+    ],
+)
+def test_an_id_of_any_arrow_type_comes_back(scorer, ids):
+    rows = pa.Table.from_pylist(ROWS).append_column("id", ids)
+    assert scorer.score(rows)["id"].combine_chunks().equals(ids)
+
+
+def test_an_id_nested_without_measure_comes_back_as_something(scorer):
+    found = scorer.score([{**row, "id": DEEP} for row in ROWS])["id"]
+    assert all(len(text) <= 20_000 for text in found.to_pylist())
+
+
+def test_other_known_columns_may_be_there(scorer):
     rows = [{**r, "id": 7, "y": "no", "customer": "c", "unread": "x"} for r in ROWS]
     found = scorer.score(rows, strict=True)
     assert found.column_names == ["id", "prob_no", "prob_yes", "predicted"]
-    assert found["id"].to_pylist() == ["7"] * 4
     assert found.drop_columns("id").equals(scorer.score(ROWS))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from tabweave.cells import is_any
 from tabweave.errors import Problems, SchemaError, did_you_mean, shorten, some_of
 from tabweave.schema import DataSchema
+from tabweave.scoring.python_cells import is_missing
 
 Values: TypeAlias = "pa.Array | list[Any]"
 ROWS_SHOWN = 5
@@ -119,6 +121,36 @@ def _one_array(column: pa.ChunkedArray | pa.Array) -> Values:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     # Arrow computes little on views; as Python values they are text like any other.
     return column.to_pylist() if pa.types.is_string_view(kind) else column
+
+
+def returned_column(values: Values) -> pa.Array:
+    """A column that nobody reads, for the caller to find the rows again by.
+
+    Python values of one kind keep it where Arrow has such a type; others become text.
+    Missing values are null.
+    """
+    if not isinstance(values, list):
+        return values
+    kept = [None if is_missing(value) else value for value in values]
+    if len({type(value) for value in kept if value is not None}) <= 1:
+        # Arrow follows nested values as deep as they go.
+        with suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
+            if not any(isinstance(value, _NESTED) for value in kept):
+                return pa.array(kept)
+    return pa.array([None if v is None else _written(v) for v in kept], pa.string())
+
+
+_NESTED = (list, tuple, set, frozenset, Mapping)
+
+
+def _written(value: Any) -> str:
+    """A value as text; what cannot be text is as a message would show it."""
+    try:
+        text = str(value)
+        text.encode()
+    except (RecursionError, ValueError):  # nested too deeply, half a character
+        return shorten(value)
+    return text
 
 
 def check_columns(

@@ -17,7 +17,7 @@ from tabweave.artifacts import replacing_folder
 from tabweave.errors import ArtifactError, SchemaError, some_of
 from tabweave.lookup import find_table
 from tabweave.parted_tables import open_table, parts_of, unread_sentence, with_options
-from tabweave.run_locks import locked, writing
+from tabweave.run_locks import above, locked, writing
 from tabweave.schema import Quoting
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, Survey, check_fits
@@ -106,7 +106,8 @@ def score_file(
     config = config or ScoreConfig()
     rejects = None if config.rejects is None else Path(config.rejects)
     paths = ScoringPaths(Path(bundle), Path(source), Path(output), rejects)
-    paths.check(overwrite=config.overwrite, claimed=claimed_paths(paths.output))
+    claimed = claimed_paths(paths.output)
+    paths.check(overwrite=config.overwrite, claimed=claimed)
     table = open_table(paths.found, "input").pinned()
     if unread := unread_sentence(table, "score.input"):
         logger.warning("%s.", unread)
@@ -122,7 +123,7 @@ def score_file(
     surveys = _surveys(files, may_reject=rejects is not None)
     record = _record(content, scorer, config, table.quoting)
     with (
-        locked([writing(rejects)] if rejects else []),
+        locked([writing(rejects), *above(rejects)] if rejects else []),
         opened_parts(paths.output, record, overwrite=config.overwrite) as parts,
     ):
         works, before = [], 0
@@ -132,6 +133,8 @@ def score_file(
         resumed = _score(works, surveys, progress=progress)
         _check_same_files(paths)
         unanswered = _unanswered(works, may_reject=rejects is not None)
+        # Someone may have put other files there meanwhile.
+        paths.check(overwrite=config.overwrite, claimed=claimed)
         parts.claim(paths.written.values())
         if rejects is not None:
             tables = [(work.rejects(), work.rejects_schema()) for work in works]
@@ -221,9 +224,11 @@ def _write(
     if paths.found.is_file:
         write_rows(target, *tables[0], quoting)
         return
-    with replacing_folder(target) as part:
+    # A link stays one: the folder that it leads to is replaced.
+    with replacing_folder(target.resolve() if target.is_symlink() else target) as part:
         for name, (batches, schema) in zip(paths.found.names, tables, strict=True):
             write_rows(part / name, batches, schema, quoting)
+        paths.check_folder(target)  # what has come there would go with the old folder
 
 
 def _scorer(paths: ScoringPaths, config: ScoreConfig) -> Scorer:

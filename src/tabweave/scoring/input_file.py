@@ -20,7 +20,7 @@ from tabweave.cells import (
     typed_numbers,
     typed_text,
 )
-from tabweave.errors import Problems, SchemaError
+from tabweave.errors import Problems, SchemaError, readable, shorten
 from tabweave.headers import check_header, check_room_for
 from tabweave.part_names import Keys
 from tabweave.parted_tables import Source, contradictions
@@ -185,7 +185,8 @@ def _contradiction(
     key: str, value: str, cells: pa.Array
 ) -> list[tuple[Fault, pa.Array]]:
     wrong = contradictions(cells, value)
-    reason = f"column '{key}' holds another value than the folder, {key}={value}"
+    said = f"{readable(key)}={readable(value)}"
+    reason = f"column {shorten(key)} holds another value than the folder, {said}"
     return [(Fault(reason, wrong), cells)] if wrong.any() else []
 
 

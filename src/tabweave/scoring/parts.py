@@ -27,7 +27,7 @@ from tabweave.artifacts import (
     write_json,
 )
 from tabweave.errors import ArtifactError, ConfigError, some_of
-from tabweave.run_locks import locked, writing
+from tabweave.run_locks import above, locked, writing
 
 RECORD, CLAIMS = "record.json", "claims.json"
 KEY = b"tabweave"
@@ -131,12 +131,12 @@ def opened_parts(
 
     Raises:
         ConfigError: There are parts of another scoring.
-        InUseError: Another process writes the output.
+        InUseError: Another process writes the output, or a folder that it lies in.
         ArtifactError: The folder of the parts holds something else.
         WriteError: The folder cannot be made.
     """
     folder = parts_folder(output)
-    with locked([writing(output)]):
+    with locked([writing(output), *above(output)]):
         with naming_the_disk(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(folder):

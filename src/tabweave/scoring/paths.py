@@ -74,6 +74,17 @@ class ScoringPaths:
                 problems.add("score.rejects and score.output lie in one another.")
         problems.raise_as(ConfigError)
 
+    def check_folder(self, path: Path) -> None:
+        """Refuses to replace a folder that holds what is not of this scoring.
+
+        Raises:
+            ConfigError: Names the files.
+        """
+        if fault := self._folder_fault(path):
+            raise ConfigError(
+                f"{path} {fault} It was not written; what is there stays."
+            )
+
     def _fault(self, path: Path) -> str:
         kind = format_of(self.source)
         if path.resolve() == self.source.resolve():

@@ -89,12 +89,13 @@ def _parts(name: str, values: list[Any], role: str) -> Iterator[Part]:
 
 
 def _kind_of(value: Any) -> str:
-    if _is_missing(value):
+    if is_missing(value):
         return "missing"
     return next((kind for types, kind in _KINDS if isinstance(value, types)), "other")
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a Python value is None, NaN, NaT or ``pandas.NA``."""
     if isinstance(value, np.datetime64 | np.timedelta64):
         return bool(np.isnat(value))
     if isinstance(value, float):

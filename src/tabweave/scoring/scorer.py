@@ -16,7 +16,7 @@ from tabweave.bundle.contents import SAMPLE, SAMPLE_ANSWERS, SAMPLE_ROWS
 from tabweave.cells import Fault, FoundFaults, Mask
 from tabweave.errors import ArtifactError, Problems, SchemaError, shorten
 from tabweave.schema import PREDICTED, prediction_columns, probability_columns
-from tabweave.scoring.columns import check_columns, raw_columns
+from tabweave.scoring.columns import check_columns, raw_columns, returned_column
 from tabweave.scoring.runtime import BatchSize, PipelineRuntime, Probabilities
 from tabweave.scoring.typed_cells import typed_columns
 
@@ -100,7 +100,7 @@ class Scorer:
 
         Cells are read as the load stage reads them: missing is null or an empty text.
         Columns that the model does not read may be there and hold anything; of these,
-        the id comes back.
+        the id comes back as it was given.
 
         Args:
             rows: A list of dicts, a pandas DataFrame or an Arrow table.
@@ -115,16 +115,15 @@ class Scorer:
         if columns.rows == 0 and not columns.names:
             return self.predictions(np.empty((0, len(self.schema.classes)), np.float32))
         check_columns(columns, self.reads, self.schema, strict=strict)
-        own = {self.schema.id: "text"} if self.schema.id in columns.values else {}
-        wanted = {**own, **self.reads}
-        typed, faults = typed_columns(columns.values, wanted, self.rules)
+        typed, faults = typed_columns(columns.values, self.reads, self.rules)
         _raise(faults)
         probabilities = self.predict(typed)
         faults.add(*self.unanswered(typed, np.isnan(probabilities[:, 0])))
         _raise(faults)
         found = self.predictions(probabilities)
-        for name in own:
-            found = found.add_column(0, name, typed[name])
+        name = self.schema.id
+        if name in columns.values:
+            found = found.add_column(0, name, returned_column(columns.values[name]))
         return found
 
     def predict(self, columns: Mapping[str, pa.Array]) -> Probabilities:

@@ -136,7 +136,7 @@ class Work:
         raw = self.file.raw
         if raw.quoting != "none" or raw.format == "parquet":
             return reason
-        return reason.replace(DELIMITERS[raw.format], ";")
+        return " ".join(reason.replace(DELIMITERS[raw.format], ";").splitlines())
 
     def rejects(self) -> Iterator[pa.RecordBatch]:
         """The rows that cannot be scored."""
