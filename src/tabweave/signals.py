@@ -185,6 +185,7 @@ def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
         finally:
             watch.lines.pop()
         if watch.number is not None:  # a library has swallowed the error
+            watch.say(watch.number)
             raise Interrupted(watch.number)
 
 
