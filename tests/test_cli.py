@@ -54,10 +54,11 @@ def test_what_is_to_be_typed_again_is_as_it_was_typed(project, monkeypatch, prog
         kedro_run, "callback", lambda **_: told.append(rerun_command(("text",), {}))
     )
     for given in ([], ["--conf-source=conf"]):
-        CliRunner().invoke(cli, ["run", *given], prog_name=program)
+        done = CliRunner().invoke(cli, ["run", *given], prog_name=program)
+        assert done.exit_code == 0, done.output
     assert told == [
         f"{program} run --pipelines=text",
-        f"{program} run --conf-source=conf --pipelines=text",
+        f"{program} run --conf-source={project}/conf --pipelines=text",
     ]
 
 
