@@ -72,9 +72,11 @@ def check_conf_source(source: Path, names: Collection[str]) -> None:
                 if fault:
                     problems.add(f"{source}, {member}: {fault}")
     except NO_ARCHIVE as error:
+        # Those of tarfile list below the first line what each way to read it says.
+        reason = f"{str(error) or type(error).__name__}".splitlines()[0].rstrip(":")
         raise ConfigError(
             f"--conf-source {source} cannot be read as an archive: "
-            f"{shorten(str(error) or type(error).__name__, 200)}. Name a folder, or the "
+            f"{shorten(reason, 200)}. Name a folder, or the "
             "archive that `kedro package` writes."
         ) from error
     problems.raise_as(ConfigError)
