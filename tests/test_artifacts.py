@@ -155,6 +155,24 @@ def test_a_failure_is_an_error_of_the_system_too_and_says_what_that_said(tmp_pat
     assert caught.value.__cause__ is full
 
 
+@pytest.mark.parametrize(
+    ("number", "todo"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "Free some space"),
+        (None, "Free some space"),
+        (errno.EACCES, "Check the name and the permissions"),
+        (errno.ENAMETOOLONG, "Check the name and the permissions"),
+    ],
+)
+def test_a_failure_says_what_helps_against_its_reason(tmp_path, number, todo):
+    given = (number, "said") if number else ("said",)
+    with pytest.raises(WriteError) as caught, replacing(tmp_path / "x.bin"):
+        raise OSError(*given)
+    assert str(caught.value).endswith(f" is unchanged. {todo}, then run it again.")
+    assert ("bytes are free" in str(caught.value)) == (todo == "Free some space")
+
+
 def test_a_file_of_a_folder_is_called_as_it_would_be(tmp_path):
     path = tmp_path / "model" / "config.json"
     message = rf"^Cannot write {path}: No space .* are free in {path.parent}\. "

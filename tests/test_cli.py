@@ -6,6 +6,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 
 from tabweave.cli import _run, cli, project_root
+from tabweave.hooks import rerun_command
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,6 +45,21 @@ def project(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize("program", ["kedro", "tabweave", "python -m tabweave"])
+def test_what_is_to_be_typed_again_is_as_it_was_typed(project, monkeypatch, program):
+    told = []
+    monkeypatch.setattr(
+        kedro_run, "callback", lambda **_: told.append(rerun_command(("text",), {}))
+    )
+    for given in ([], ["--conf-source=conf"]):
+        done = CliRunner().invoke(cli, ["run", *given], prog_name=program)
+        assert done.exit_code == 0, done.output
+    assert told == [
+        f"{program} run --pipelines=text",
+        f"{program} run --conf-source={project}/conf --pipelines=text",
+    ]
 
 
 def user_files(folder):

@@ -12,6 +12,7 @@ from tabweave.config_loader import SWITCHES, TabweaveConfigLoader
 from tabweave.container import INPUTS, OUTPUTS
 from tabweave.errors import ConfigError, InUseError, MissingDataError, SchemaError
 from tabweave.pipeline_registry import register_pipelines
+from tabweave.run_locks import locked, writing
 from tabweave.settings import CONFIG_LOADER_ARGS
 
 EXAMPLES = json.loads(
@@ -280,3 +281,31 @@ def test_a_run_that_is_refused_leaves_the_other_s_folder_alone(
     with pytest.raises(InUseError):
         container.train(inputs, outputs, {}, {})
     assert not failure(outputs).exists()
+
+
+def test_a_start_with_a_mistake_leaves_the_folder_of_a_run_at_work_alone(
+    inputs, outputs
+):
+    failure(outputs).parent.mkdir()
+    failure(outputs).write_text("of the run at work", encoding="utf-8")
+    with locked([writing(failure(outputs))]), pytest.raises(InUseError):
+        container.train(inputs | {"hyperparameters_s3_uri": "nothing"}, outputs, {}, {})
+    assert failure(outputs).read_text("utf-8") == "of the run at work"
+    assert [path.name for path in failure(outputs).parent.iterdir()] == ["failure"]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("below", ["", "some/folder"])
+def test_an_output_that_can_be_no_folder_is_named_as_it_was_given(
+    name, below, inputs, outputs, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    given = str(Path("file", below))
+    option = {"checkpoints": "checkpoint", "evaluation_output": "output"}.get(name)
+    message = (
+        rf"{name} \(--{option or 'model'}-dir\) is '{given}', but .*file is no fol"
+    )
+    with pytest.raises(ConfigError, match=message):
+        container.train(inputs, outputs | {name: given}, {}, {})
+    assert not (tmp_path / "evaluation_output").exists()

@@ -1,5 +1,7 @@
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -7,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tabweave.errors import ConfigError
-from tabweave.yaml_text import DEEPEST, MOST_VALUES, check_conf_folders, yaml_fault
+from tabweave.yaml_text import (
+    DEEPEST,
+    MOST_BYTES,
+    MOST_VALUES,
+    check_conf_folders,
+    check_conf_source,
+    yaml_fault,
+)
 
 
 def laughs(levels):
@@ -78,3 +87,53 @@ def test_all_files_of_all_folders_are_named_at_once(tmp_path):
     assert "it is not UTF-8 (byte 3)" in lines[0]
     assert "keys must be text, but are 1." in lines[1]
     assert "No such file" in lines[4]
+
+
+def packed(folder, name, kind, **files):
+    for environment, text in files.items():
+        path = folder / "conf" / environment / "parameters.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    made = shutil.make_archive(str(folder / "made"), kind, folder, "conf")
+    return Path(made).rename(folder / name)
+
+
+KINDS = [("conf.tar.gz", "gztar"), ("conf.tgz", "gztar"), ("c.tar", "tar")]
+KINDS += [("c.tar.xz", "xztar"), ("c.tar.bz2", "bztar"), ("c.zip", "zip")]
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_the_files_of_an_archive_are_read_as_those_of_a_folder(tmp_path, name, kind):
+    files = {"base": laughs(12), "mine": "a: [1", "other": "- 1"}
+    archive = packed(tmp_path, name, kind, **files)
+    with pytest.raises(ConfigError) as caught:
+        check_conf_source(archive, ("base", "mine"))
+    told = str(caught.value)
+    assert f"{archive}, conf/base/parameters.yml: " in told
+    assert f"it holds more than {MOST_VALUES:,} values" in told
+    assert f"{archive}, conf/mine/parameters.yml: line 2: " in told
+    assert "other" not in told
+    check_conf_source(packed(tmp_path, name, kind, base="a: 1"), ("base", "local"))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in KINDS])
+@pytest.mark.parametrize("damage", ["junk", "cut", "none"])
+def test_what_is_no_archive_is_named(tmp_path, name, damage):
+    archive = packed(tmp_path, name, dict(KINDS)[name], base="a: 1")
+    content = archive.read_bytes()
+    archive.unlink()
+    if damage != "none":
+        cut = content[: len(content) // 2 if "r." in name or "z" in name else 700]
+        archive.write_bytes(b"junk" if damage == "junk" else cut)
+    with pytest.raises(ConfigError, match=f"--conf-source {archive} cannot be read as"):
+        check_conf_source(archive, ("base", "local"))
+
+
+@pytest.mark.parametrize(("name", "kind"), [KINDS[0], KINDS[-1]])
+def test_an_archive_that_unpacks_to_too_much_is_not_unpacked(tmp_path, name, kind):
+    (tmp_path / "conf" / "base").mkdir(parents=True)
+    with (tmp_path / "conf" / "base" / "x.yml").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    archive = packed(tmp_path, name, kind)
+    with pytest.raises(ConfigError, match=f"holds more than {MOST_BYTES:,} bytes"):
+        check_conf_source(archive, ("base", "local"))

@@ -9,6 +9,7 @@ parameters it was made with. A later stage compares the record with what is ther
 from __future__ import annotations
 
 import ctypes
+import errno
 import glob
 import hashlib
 import json
@@ -43,6 +44,8 @@ STAGE_FORMATS = {
 }
 # Name of what a process writes, or puts aside, before it takes its name or goes.
 TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?P<process>{PATTERN})\.(?P<kind>part|old)")
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says when there is no room for a file."""
 # Of the system call renameat2: paths count from the current folder; two names swap.
 AT_CWD, RENAME_EXCHANGE = -100, 2
 _unfinished: set[Path] = set()  # what this process writes aside just now
@@ -195,10 +198,12 @@ def naming_the_disk(path: Path) -> Iterator[None]:
 
 def _write_failure(path: Path, error: OSError) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
+    room, todo = "", "Check the name and the permissions"
+    if not error.errno or error.errno in NO_ROOM:  # a library may not say why
+        room, todo = f"{free_space(path.absolute().parent)} ", "Free some space"
     return (
-        f"Cannot write {_lasting(path)}: {reason}. {free_space(path.absolute().parent)} "
-        "What was there before is unchanged. Free some space or check the permissions, "
-        "then run the stage again."
+        f"Cannot write {_lasting(path)}: {reason}. {room}What was there before is "
+        f"unchanged. {todo}, then run it again."
     )
 
 

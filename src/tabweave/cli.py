@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 import tabweave
 from tabweave.command_options import READERS, check_runner, read_endpoint, read_params
 from tabweave.errors import ConfigError
-from tabweave.hooks import PROGRESS, rerun_command
+from tabweave.hooks import PROGRESS, rerun_command, started_by
 from tabweave.kedro_errors import KedroCommand
 from tabweave.lineage_view import keep_to_this_machine
 from tabweave.score_command import LocalPath, score
@@ -72,9 +72,12 @@ def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
-    with interruptible(partial(_go_on, options)):
+    context = click.get_current_context(silent=True)
+    program = (context and context.find_root().info_name) or "kedro"
+    source = options.get("conf_source")
+    with started_by(program, source), interruptible(partial(_go_on, options)):
         check_runner(options["runner"], options["runner_params"])
-        _check_configuration(options.get("conf_source"))
+        _check_configuration(source)
         _log_as_the_project()
         result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
     return result
@@ -84,7 +87,7 @@ def _go_on(options: Mapping[str, Any]) -> str:
     """How a run that was ended by a signal goes on: with the stages that are left."""
     resume = {"training": {"resume": "auto"}} if PROGRESS.training else {}
     chosen = {name for name, value in options.items() if value}
-    if chosen <= {"env", "params", "pipelines"}:
+    if chosen <= {"env", "params", "pipelines", "conf_source"}:
         params = OmegaConf.merge(options["params"] or {}, resume)
         given = {
             "env": options["env"],

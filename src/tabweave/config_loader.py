@@ -26,7 +26,7 @@ from tabweave.models.config import ModelConfig
 from tabweave.parameters import check_parameters
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
 from tabweave.text.encoder_files import encoder_fault
-from tabweave.yaml_text import check_conf_folders
+from tabweave.yaml_text import check_conf_source
 
 SHARED_ENVIRONMENTS = (None, "", "base", "local")
 SCRATCH = "scratch"
@@ -80,9 +80,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
     ) -> None:
         check_local_paths({"--conf-source": conf_source})
         self._project = _project_of(Path(conf_source))
-        check_conf_folders(
-            Path(conf_source) / name for name in ("base", env or "local")
-        )
+        check_conf_source(Path(conf_source), ("base", env or "local"))
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment()
         self._layers = _checked_layers((runtime_params or {}).get("layers", {}))

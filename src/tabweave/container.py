@@ -43,6 +43,7 @@ from tabweave.lookup import find_in_folder, find_split
 from tabweave.overrides import parse_overrides
 from tabweave.parameters import check_parameters
 from tabweave.parted_tables import open_table
+from tabweave.run_locks import locked, writing
 from tabweave.schema import SPLITS
 from tabweave.signals import interruptible, run_again
 from tabweave.text.config import SCRATCH
@@ -61,6 +62,11 @@ OUTPUTS = {
     "model_output": "/opt/ml/model",
     "evaluation_output": "/opt/ml/output/data",
     "checkpoints": "/opt/ml/checkpoints",
+}
+OPTIONS = {
+    "model_output": "--model-dir",
+    "evaluation_output": "--output-dir",
+    "checkpoints": "--checkpoint-dir",
 }
 REQUIRED_INPUTS = ("input_path", "hyperparameters_s3_uri")
 HYPERPARAMETERS, FAILURE, ENVIRONMENT = "hyperparameters.json", "failure", "container"
@@ -151,25 +157,42 @@ def _named(
             problems.add(f"{name!r} is missing; in a container it is {known[name]}.")
     problems.raise_as(ConfigError)
     check_local_paths({name: paths.get(name) for name in known})
+    for name, path in found.items() if known is OUTPUTS else ():
+        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        if not there.is_dir():
+            problems.add(
+                f"{name} ({OPTIONS[name]}) is {str(paths[name])!r}, but {there} is no "
+                "folder. Name one, or one that is to be made."
+            )
+    problems.raise_as(ConfigError)
     return found
 
 
 @contextmanager
 def _failure_noted(folder: Path) -> Iterator[None]:
-    """Writes ``failure`` when something goes wrong; an old one goes first."""
+    """Writes ``failure`` when something goes wrong; an old one goes first.
+
+    Raises:
+        InUseError: Another run is at work there; what lies there is left alone.
+    """
     path = folder / FAILURE
-    path.unlink(missing_ok=True)
-    try:
-        yield
-    except InUseError:
-        raise  # the folder belongs to the run that is at work in it
-    except Exception as error:
-        text = f"{_message(error)}\n\n{traceback.format_exc()}"
+    with locked([writing(path)]):
+        path.unlink(missing_ok=True)
         try:
-            write_bytes(path, lambda file: file.write(text.encode("utf-8", "replace")))
-        except WriteError as full:  # what went wrong first is what the user must know
-            logger.error("%s", full)
-        raise
+            yield
+        except InUseError:
+            raise  # one of the folders belongs to the run that is at work in it
+        except Exception as error:
+            _write_failure(path, error)
+            raise
+
+
+def _write_failure(path: Path, error: Exception) -> None:
+    text = f"{_message(error)}\n\n{traceback.format_exc()}"
+    try:
+        write_bytes(path, lambda file: file.write(text.encode("utf-8", "replace")))
+    except WriteError as full:  # what went wrong first is what the user must know
+        logger.error("%s", full)
 
 
 def _message(error: Exception) -> str:

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 """What a file system says that cannot lock files."""
 READ_ONLY = (PermissionError, FileNotFoundError, NotADirectoryError)
+_at_work: set[RunLocks] = set()  # those of this process that hold something
 NOTE_S = 0.5
 """Seconds that a holder may take to write down who it is."""
 
@@ -107,6 +108,7 @@ class RunLocks:
                 else:
                     taken.callback(_let_go, handle, claim.lock, os.getpid())
             self._held = taken.pop_all()
+        _at_work.add(self)
         atexit.register(self.release)
         if missing:
             logger.warning(
@@ -118,7 +120,14 @@ class RunLocks:
     def release(self) -> None:
         """Lets go of all."""
         atexit.unregister(self.release)
+        _at_work.discard(self)
         self._held.close()
+
+
+def release_all() -> None:
+    """Lets go of all that this process holds; it must end then."""
+    for locks in list(_at_work):
+        locks.release()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tabweave.artifacts import remove_unfinished
+from tabweave.run_locks import release_all
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIMIT_S = 4.0
@@ -182,10 +183,12 @@ def interruptible(go_on: Callable[[], str]) -> Iterator[None]:
                 raise
             watch.say(number)
             raise Interrupted(number) from None
+        else:
+            if watch.number is not None:  # a library has swallowed the error
+                watch.say(watch.number)
+                raise Interrupted(watch.number)
         finally:
             watch.lines.pop()
-        if watch.number is not None:  # a library has swallowed the error
-            raise Interrupted(watch.number)
 
 
 @contextmanager
@@ -236,6 +239,8 @@ def end_now(number: int) -> NoReturn:
                 child.kill()
         for watch in _watches:
             watch.say(number)
+        with suppress(OSError):
+            release_all()  # last: from here on another run may write
     finally:
         os._exit(128 + number)
 

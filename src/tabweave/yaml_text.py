@@ -6,9 +6,15 @@ by a recursion. Both are found in the events of the text, before any value is ma
 
 from __future__ import annotations
 
+import lzma
+import mimetypes
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -17,6 +23,12 @@ from tabweave.errors import ConfigError, Problems, shorten, some_of
 
 DEEPEST, MOST_VALUES = 50, 1_000_000
 ENDINGS = (".yml", ".yaml", ".json")
+MOST_BYTES = 100_000_000
+"""Bytes that all files of an archive may have when they are unpacked."""
+NO_ARCHIVE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(OSError, RuntimeError),  # such as no gzip after all, or a password
+)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -38,13 +50,87 @@ def check_conf_folders(folders: Iterable[Path]) -> None:
     problems.raise_as(ConfigError)
 
 
+def check_conf_source(source: Path, names: Collection[str]) -> None:
+    """Reads every configuration file of some environments, in a folder or an archive.
+
+    Args:
+        source: What ``--conf-source`` names.
+        names: Environments, each a folder of its name.
+
+    Raises:
+        ConfigError: As `check_conf_folders`; or an archive is none, or holds too much.
+    """
+    if _kind(source) is None:
+        check_conf_folders(source / name for name in names)
+        return
+    problems = Problems("The configuration cannot be read")
+    try:
+        for member, content in _members(source):
+            # As Kedro packs them: conf/<environment>/<file>.
+            if member.suffix in ENDINGS and member.parts[1:2] in [(n,) for n in names]:
+                fault = _content_fault(content)
+                if fault:
+                    problems.add(f"{source}, {member}: {fault}")
+    except NO_ARCHIVE as error:
+        # Those of tarfile list below the first line what each way to read it says.
+        reason = f"{str(error) or type(error).__name__}".splitlines()[0].rstrip(":")
+        raise ConfigError(
+            f"--conf-source {source} cannot be read as an archive: "
+            f"{shorten(reason, 200)}. Name a folder, or the "
+            "archive that `kedro package` writes."
+        ) from error
+    problems.raise_as(ConfigError)
+
+
+def _kind(source: Path) -> str | None:
+    """Whether Kedro takes a source for an archive, which it tells by the name."""
+    kind = mimetypes.guess_type(str(source))[0] or ""
+    return next((one for one in ("tar", "zip") if one in kind), None)
+
+
+def _members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The files of an archive; nothing of one that is too large is unpacked."""
+    left = MOST_BYTES
+    unpacked = _of_tar if _kind(archive) == "tar" else _of_zip
+    for name, size, content in unpacked(archive):
+        left -= size
+        if left < 0:
+            raise ConfigError(
+                f"--conf-source {archive} holds more than {MOST_BYTES:,} bytes. It may "
+                "hold a configuration only: take out what is none."
+            )
+        yield PurePosixPath(name), content()
+
+
+def _of_tar(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            if member.isfile():
+                content = opened.extractfile(member)
+                assert content is not None
+                yield member.name, member.size, content.read
+
+
+def _of_zip(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            if not member.is_dir():
+                # The reader stops where the member says that it ends.
+                yield member.filename, member.file_size, partial(opened.read, member)
+
+
 def _file_fault(path: Path) -> str:
     if path.exists() and not path.is_file():
         return "it is no file."
     try:
-        text = path.read_bytes().decode("utf-8")
+        return _content_fault(path.read_bytes())
     except OSError as error:
         return f"{error.strerror}."
+
+
+def _content_fault(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         return f"it is not UTF-8 (byte {error.start})."
     return yaml_fault(text, mapping=True) or _key_fault(text)

@@ -166,7 +166,7 @@ def test_a_whole_run_ends_with_one_message_and_goes_on_with_more_space(
         (line,) = [line for line in done.text.splitlines() if "Error: " in line]
         found = re.fullmatch(
             rf"Error: Cannot write ({project.data('')}/\S+): No space left on device\. "
-            r"[\d,]+ of [\d,]+ bytes are free in .*\. Free some space .*",
+            r"[\d,]+ of [\d,]+ bytes are free in .*\. Free some space, then run it again\.",
             line,
         )
         assert found, line

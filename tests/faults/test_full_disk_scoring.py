@@ -66,7 +66,7 @@ def test_a_full_disk_stops_a_scoring_and_room_lets_it_go_on(
         found = re.fullmatch(
             rf"Error: Cannot write ({disk}/{target}): No space left on device\. "
             r"[\d,]+ of ([\d,]+) bytes are free in (.*)\. What was there before is "
-            r"unchanged\. Free some space .*\n",
+            r"unchanged\. Free some space, then run it again\.\n",
             done.stderr,
         )
         assert found, done.stderr

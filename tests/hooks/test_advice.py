@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from tabweave.errors import ArtifactError, ConfigError
-from tabweave.hooks.advice import AdviceHooks, rerun_command
+from tabweave.hooks.advice import AdviceHooks, rerun_command, started_by
 from tabweave.overrides import parse_overrides
 
 
@@ -26,6 +26,16 @@ def test_the_command_has_the_environment_and_the_parameters_of_the_run(
     run_params, command
 ):
     assert rerun_command(("text", "train"), run_params) == command
+
+
+def test_the_command_is_of_the_program_and_the_configuration_of_the_run():
+    with started_by("tabweave", "my conf.tar.gz"):
+        assert rerun_command(("text",), {"env": "mine"}) == (
+            "tabweave run --conf-source='my conf.tar.gz' --env=mine --pipelines=text"
+        )
+        with started_by("kedro", None):
+            assert rerun_command(("text",), {}) == "kedro run --pipelines=text"
+    assert rerun_command(("text",), {}) == "kedro run --pipelines=text"
 
 
 def test_a_shell_gives_the_parameters_back():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from kedro.framework.hooks import _create_hook_manager
@@ -35,7 +36,7 @@ def begin():
 
     yield start
     for locks in started:
-        locks.locks.release()
+        locks.release()
 
 
 def test_what_is_written_and_what_others_may_write_is_held(hooks, catalog, begin):
@@ -125,7 +126,7 @@ def test_the_next_run_of_a_process_follows_one_that_was_interrupted(
     given = {"run_params": {}, "pipeline": Pipeline([FIT]), "catalog": catalog}
     for _ in range(2):
         manager.hook.before_pipeline_run(**given)
-    locks.locks.release()
+    locks.release()
 
 
 def test_what_a_run_has_put_into_a_data_folder_is_held_while_it_is_read(
@@ -173,3 +174,121 @@ def test_a_worker_of_a_run_ends_with_it():
         run.stdout.readline()
         run.kill()
         run.stdout.read()  # ends when the worker is gone, or never
+
+
+PROJECT = {
+    "pyproject.toml": """
+        [tool.kedro]
+        package_name = "small"
+        project_name = "small"
+        kedro_init_version = "1.0.0"
+        """,
+    "src/small/__init__.py": "",
+    "src/small/settings.py": """
+        from tabweave.hooks import LockHooks
+        HOOKS = (LockHooks(),)
+        """,
+    "src/small/pipeline_registry.py": """
+        import threading
+        from kedro.pipeline import node, pipeline
+
+        began, go_on = threading.Event(), threading.Event()
+
+        def interrupted():
+            raise KeyboardInterrupt
+
+        def waiting():
+            began.set()
+            assert go_on.wait(20)
+            return {}
+
+        def quick():
+            return {}
+
+        def register_pipelines():
+            return {
+                f.__name__: pipeline([node(f, None, "x", name=f.__name__)])
+                for f in (interrupted, waiting, quick)
+            }
+        """,
+    "conf/base/catalog.yml": """
+        x:
+          type: tabweave.datasets.files.JsonDataset
+          path: data/x.json
+        """,
+    "conf/local/catalog.yml": "",
+}
+BEGIN = """
+import sys, threading, time
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from tabweave.errors import InUseError
+from tabweave.run_locks import locked, writing
+bootstrap_project(Path.cwd())
+
+def run(name):
+    with KedroSession.create(Path.cwd()) as session:
+        session.run(pipeline_names=[name])
+
+"""
+
+
+def in_small_project(tmp_path, script):
+    """Runs a script that starts sessions from Python, as a notebook does."""
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
+    code = BEGIN + textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupted_run_lets_go_though_its_error_is_kept(tmp_path):
+    """A notebook keeps the last error, and so all that its calls held."""
+    script = """
+        try:
+            run("interrupted")
+        except KeyboardInterrupt as error:
+            sys.last_value = error
+        until = time.monotonic() + 10
+        while list(Path("data").glob(".*")) and time.monotonic() < until:
+            time.sleep(0.05)
+        with locked([writing(Path("data/x.json").absolute())]):
+            pass
+        try:
+            run("interrupted")
+        except KeyboardInterrupt:
+            run("quick")  # at once
+        assert [path.name for path in Path("data").iterdir()] == ["x.json"]
+        """
+    in_small_project(tmp_path, script)
+
+
+def test_a_run_in_another_thread_takes_no_locks_away(tmp_path):
+    script = """
+        first = threading.Thread(target=run, args=["waiting"], daemon=True)
+        first.start()
+        from small.pipeline_registry import began, go_on
+        assert began.wait(20)
+        time.sleep(1)  # the first is looked at a few times
+        for _ in range(2):
+            try:
+                run("quick")
+            except InUseError:
+                continue
+            raise AssertionError("two runs at once")
+        assert Path("data/.x.json.lock").exists()
+        go_on.set()
+        first.join()
+        run("quick")
+        assert [path.name for path in Path("data").iterdir()] == ["x.json"]
+        """
+    in_small_project(tmp_path, script)

@@ -4,7 +4,7 @@ Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the h
 what Kedro does and call them.
 """
 
-from tabweave.hooks.advice import AdviceHooks, rerun_command
+from tabweave.hooks.advice import AdviceHooks, rerun_command, started_by
 from tabweave.hooks.full_disk import FullDiskHooks
 from tabweave.hooks.locking import LockHooks
 from tabweave.hooks.progress import PROGRESS
@@ -23,4 +23,5 @@ __all__ = [
     "artifact_path",
     "rerun_command",
     "stage_of",
+    "started_by",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -13,6 +15,33 @@ from tabweave.overrides import format_overrides
 
 CONTAINER = "container"
 """Environment of a run from hyperparameters.json, whose stages have no command."""
+
+
+@dataclass
+class _Start:
+    """How the run of this process was started; one from Python is told as `kedro run`."""
+
+    program: str = "kedro"
+    conf_source: str | None = None
+
+
+_start = _Start()
+
+
+@contextmanager
+def started_by(program: str, conf_source: str | None) -> Iterator[None]:
+    """Lets the commands that are told inside be of one program and configuration.
+
+    Args:
+        program: ``kedro`` or ``tabweave``, as it was typed.
+        conf_source: Value of the option ``--conf-source``, if it was given.
+    """
+    before = vars(_start).copy()
+    vars(_start).update(program=program, conf_source=conf_source)
+    try:
+        yield
+    finally:
+        vars(_start).update(before)
 
 
 def rerun_command(
@@ -27,7 +56,9 @@ def rerun_command(
     """
     env, given = run_params.get("env"), run_params.get("runtime_params") or {}
     every = ",".join(part for part in (format_overrides(given), params) if part)
-    words = ["kedro run"]
+    source = _start.conf_source
+    words = [f"{_start.program} run"]
+    words += [f"--conf-source={shlex.quote(source)}"] if source else []
     words += [f"--env={shlex.quote(env)}"] if env else []
     words += [f"--pipelines={','.join(stages)}"]
     words += [shlex.quote(f"--params={every}")] if every else []
