@@ -97,7 +97,23 @@ def test_lists_of_a_file_are_right_and_the_data_folder_is_no_group():
         ({"data": {"label": "y"}}, "data.id: field required, got {'label': 'y'}"),
         (
             {"data": {**DATA, "text": "t"}},
-            "data.text: input should be a valid tuple, got 't'",
+            "data.text: input should be a list, such as data.text=[t], got 't'",
+        ),
+        (
+            {"model": {"cnn": {"kernel_size": 3}}},
+            "model.cnn.kernel_size: input should be a list, such as model.cnn.kernel_size=[3],",
+        ),
+        (
+            {"data": {**DATA, "text": {"a": 1}}},
+            "data.text: input should be a list, got {'a': 1}",
+        ),
+        (
+            {"training": {"class_weights": "balancd"}},
+            "training.class_weights: input should be a list or 'balanced', got 'balancd'",
+        ),
+        (
+            {"export": {"parity_batch_sizes": []}},
+            "export.parity_batch_sizes: input should be a list with 1 or more entries, got []",
         ),
         (
             {"data": {**DATA, "classes": [0, "1"]}},
@@ -346,7 +362,7 @@ def test_an_empty_name_in_a_list_of_columns_is_refused(name):
 
 def test_an_empty_list_that_leaves_nothing_to_compare_is_refused():
     (line,) = faults({"export": {"parity_batch_sizes": []}})
-    assert line.startswith("export.parity_batch_sizes: tuple should have at least 1")
+    assert line.startswith("export.parity_batch_sizes: input should be a list with")
 
 
 @pytest.mark.parametrize("value", [None, "", 5, True, [], {}, "a\0b", LONG + "\n"])
