@@ -142,7 +142,40 @@ def _said(
         message = f"{SHOULD}a list{_as_a_list(where, fault['input']) if alone else ''}"
     if fault["type"] == "too_short":
         message = f"{SHOULD}a list with {fault['ctx']['min_length']} or more entries"
+    if fault["type"] == "string_type" and alone:
+        got += _in_quotes(name, path, values)
     return where, message, "" if fault["type"] in OWN_WORDS else got
+
+
+def _in_quotes(name: str, path: list[str], values: Any) -> str:
+    """How to write a number, or a yes or no, that is meant as text."""
+    found: list[Any] = [values]
+    for part in path:
+        held = found[-1]
+        found.append(held[int(part) if isinstance(held, list | tuple) else part])
+    *_, holder, value = found
+    if not isinstance(value, int | float):
+        return ""
+    as_text, where = _as_text(value), [name, *path]
+    if isinstance(holder, list | tuple):
+        where, value = where[:-1], [_as_text(entry) for entry in holder]
+    else:
+        value = as_text
+    example = f"{'.'.join(where)}={_quoted(value)}"
+    shown = f'; in --params: "{example}"' if len(example) <= LONGEST_EXAMPLE else ""
+    return f". Write it in quotes, as the data has it: {_quoted(as_text)}{shown}"
+
+
+def _as_text(value: object) -> object:
+    """A number as text; anything else as it is."""
+    return _flow(value) if isinstance(value, int | float) else value
+
+
+def _quoted(value: object) -> str:
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, default_style="'", width=10**9
+    )
+    return text.strip()
 
 
 def _as_a_list(where: str, value: object) -> str:
