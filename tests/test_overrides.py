@@ -25,7 +25,6 @@ from tabweave.overrides import format_overrides, parse_overrides
         ("a=1e-3,b=true,c=null,d=", {"a": 0.001, "b": True, "c": None, "d": None}),
         ("a=x=y", {"a": "x=y"}),
         ("a='010',b=[\"1_0\"],c=+7,d=-0", {"a": "010", "b": ["1_0"], "c": 7, "d": 0}),
-        ("a=[1,${b.c},0${d}]", {"a": [1, "${b.c}", "0${d}"]}),
         ("a=08,b=v010,c=01.5", {"a": "08", "b": "v010", "c": 1.5}),
         ("a={x: 1},a.y=2", {"a": {"x": 1, "y": 2}}),
         ("a=${b.c}", {"a": "${b.c}"}),
