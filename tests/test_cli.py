@@ -160,3 +160,9 @@ def test_an_empty_selection_is_not_everything(project, option):
     done = CliRunner().invoke(cli, ["run", option])
     assert done.exit_code == 2
     assert f"{option.partition('=')[0]} is empty, which names nothing" in done.stderr
+
+
+def test_a_misspelt_tag_beside_a_right_one_is_refused(project):
+    done = CliRunner().invoke(cli, ["run", "--tags=tabular,tabluar"])
+    assert done.exit_code == 1
+    assert "no node has the tag 'tabluar'. Did you mean 'tabular'?" in done.stderr
