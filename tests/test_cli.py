@@ -167,3 +167,18 @@ def test_run_without_any_configuration_says_what_is_missing(tmp_path, monkeypatc
     assert f"{tmp_path} is not inside a tabweave project" in done.output
     assert "--conf-source" in done.output
     assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    "option", ["--pipelines=", "--nodes=", "--tags= ,", "--from-nodes=", "--env="]
+)
+def test_an_empty_selection_is_not_everything(project, option):
+    done = CliRunner().invoke(cli, ["run", option])
+    assert done.exit_code == 2
+    assert f"{option.partition('=')[0]} is empty, which names nothing" in done.stderr
+
+
+def test_a_misspelt_tag_beside_a_right_one_is_refused(project):
+    done = CliRunner().invoke(cli, ["run", "--tags=tabular,tabluar"])
+    assert done.exit_code == 1
+    assert "no node has the tag 'tabluar'. Did you mean 'tabular'?" in done.stderr

@@ -163,6 +163,15 @@ def test_an_environment_cannot_take_the_name_of_a_folder_of_artifacts(conf, name
         loader(conf, name)
 
 
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+@pytest.mark.parametrize(
+    "name", ["../conf/base", "/etc", ".", "..", "mine/", "mine/../other", " ", "a\0b"]
+)
+def test_a_path_is_no_environment(conf, archive, name, kind):
+    with pytest.raises(ConfigError, match="cannot name an environment: use up"):
+        loader(conf if kind == "folder" else archive, name)
+
+
 def test_without_a_conf_folder_there_is_no_environment_to_miss(tmp_path):
     assert loader(tmp_path / "conf", "mine").env == "mine"
 

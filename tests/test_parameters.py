@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabweave.errors import ConfigError, readable
+from tabweave.overrides import parse_overrides
 from tabweave.parameters import PARAMETER_TYPES, check_parameters
 from tabweave.schema import Parameters
 
@@ -97,12 +98,45 @@ def test_lists_of_a_file_are_right_and_the_data_folder_is_no_group():
         ({"data": {"label": "y"}}, "data.id: field required, got {'label': 'y'}"),
         (
             {"data": {**DATA, "text": "t"}},
-            "data.text: input should be a valid tuple, got 't'",
+            "data.text: input should be a list, such as data.text=[t], got 't'",
+        ),
+        (
+            {"model": {"cnn": {"kernel_size": 3}}},
+            "model.cnn.kernel_size: input should be a list, such as model.cnn.kernel",
+        ),
+        (
+            {"data": {**DATA, "text": {"a": 1}}},
+            "data.text: input should be a list, got {'a': 1}",
+        ),
+        (
+            {"training": {"class_weights": "balancd"}},
+            "training.class_weights: input should be a list or 'balanced', got 'balancd'",
+        ),
+        (
+            {"export": {"parity_batch_sizes": []}},
+            "export.parity_batch_sizes: input should be a list with 1 or more entries, ",
         ),
         (
             {"data": {**DATA, "classes": [0, "1"]}},
             "data.classes.0: input should be a valid string, got 0",
         ),
+        # A number where text is wanted.
+        (
+            {"data": {**DATA, "positive_label": 1}},
+            "data.positive_label: input should be a valid string, got 1. Write it in "
+            "quotes, as the data has it: '1'; in --params: \"data.positive_label='1'\"",
+        ),
+        (
+            {"data": {**DATA, "classes": ["a", 0.5]}},
+            "data.classes.1: input should be a valid string, got 0.5. Write it in quotes, "
+            "as the data has it: '0.5'; in --params: \"data.classes=['a', '0.5']\"",
+        ),
+        (
+            {"data": {**DATA, "null_values": ["", *["x" * 40] * 9, True]}},
+            "data.null_values.10: input should be a valid string, got True. Write it in "
+            "quotes, as the data has it: 'true'",
+        ),
+        ({"data": {**DATA, "label": {"a": 1}}}, "data.label: input should be a valid "),
         # Values that contradict one another.
         (
             {"data": {**DATA, "label": "i"}},
@@ -126,6 +160,14 @@ def test_a_fault_is_named_by_the_key_that_a_user_can_mend(parameters, line):
     found = faults(parameters)
     assert len(found) == 1
     assert found[0].startswith(line)
+
+
+def test_a_line_that_a_fault_gives_is_taken():
+    (line,) = faults({"data": {**DATA, "classes": ["it's", 10]}})
+    given = line.split('in --params: "')[1][:-1]
+    data = parse_overrides(given)["data"]
+    assert data == {"classes": ["it's", "10"]}
+    assert not faults({"data": {**DATA, **data}})
 
 
 def test_all_faults_of_all_groups_come_at_once():
@@ -346,7 +388,7 @@ def test_an_empty_name_in_a_list_of_columns_is_refused(name):
 
 def test_an_empty_list_that_leaves_nothing_to_compare_is_refused():
     (line,) = faults({"export": {"parity_batch_sizes": []}})
-    assert line.startswith("export.parity_batch_sizes: tuple should have at least 1")
+    assert line.startswith("export.parity_batch_sizes: input should be a list with")
 
 
 @pytest.mark.parametrize("value", [None, "", 5, True, [], {}, "a\0b", LONG + "\n"])

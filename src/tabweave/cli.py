@@ -17,7 +17,13 @@ from kedro.utils import find_kedro_project
 from omegaconf import OmegaConf
 
 import tabweave
-from tabweave.command_options import READERS, check_runner, read_endpoint, read_params
+from tabweave.command_options import (
+    READERS,
+    check_runner,
+    check_tags,
+    read_endpoint,
+    read_params,
+)
 from tabweave.errors import ConfigError
 from tabweave.hooks import PROGRESS, rerun_command, started_by
 from tabweave.kedro_errors import KedroCommand
@@ -79,6 +85,8 @@ def _run(**options: Any) -> dict[str, Any]:
         check_runner(options["runner"], options["runner_params"])
         _check_configuration(source)
         _log_as_the_project()
+        if options.get("tags"):
+            check_tags(options["tags"])
         result: dict[str, Any] = kedro_run.callback(**options)  # type: ignore[misc]
     return result
 

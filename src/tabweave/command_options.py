@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
 from kedro.utils import load_obj
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -136,3 +137,20 @@ def check_runner(name: str | None, params: Mapping[str, Any]) -> None:
             f"--runner-params: max_workers is {shorten(workers)}, but must be a whole "
             "number from 1 to 1024."
         )
+
+
+def check_tags(tags: Iterable[str]) -> None:
+    """Refuses a tag that no node has: Kedro would run the others without a word.
+
+    Raises:
+        ConfigError: Names each of them, and the tags there are.
+    """
+    known = sorted({tag for p in pipelines.values() for n in p.nodes for tag in n.tags})
+    problems = Problems("--tags cannot be used")
+    for tag in tags:
+        if tag not in known:
+            problems.add(
+                f"no node has the tag {shorten(tag)}.{did_you_mean(tag, known)}"
+            )
+    if problems:
+        raise ConfigError(f"{problems}\nTags: {', '.join(known)}.")

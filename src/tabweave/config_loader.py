@@ -24,7 +24,7 @@ from tabweave.errors import ConfigError, Problems, did_you_mean, shorten
 from tabweave.local_paths import check_local_paths
 from tabweave.models.config import ModelConfig
 from tabweave.parameters import check_parameters
-from tabweave.project_setup.environment import ARTIFACT_FOLDERS
+from tabweave.project_setup.environment import name_fault
 from tabweave.text.encoder_files import encoder_fault
 from tabweave.yaml_text import check_conf_source
 
@@ -80,6 +80,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
     ) -> None:
         check_local_paths({"--conf-source": conf_source})
         self._project = _project_of(Path(conf_source))
+        _check_name(env, conf_source)
         check_conf_source(Path(conf_source), ("base", env or "local"))
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment()
@@ -131,12 +132,6 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                 f"{did_you_mean(str(self.env), known)} Environments: {known}. "
                 "Write one for your own files with: tabweave init"
             )
-        if str(self.env).lower() in ARTIFACT_FOLDERS:
-            raise ConfigError(
-                f"{self.env!r} cannot name an environment: its files would lie in "
-                f"data/<layer>/{self.env}, which a run without --env writes itself. "
-                f"Rename {folder}."
-            )
 
     def _resolve_encoders(self, text: dict[str, Any]) -> None:
         """Relative encoder folders count from the project root, wherever Kedro runs.
@@ -159,6 +154,19 @@ class TabweaveConfigLoader(OmegaConfigLoader):
                         "the current folder. Give the whole path of a folder that holds "
                         "tokenizer.json, a hub id such as owner/model, or scratch."
                     )
+
+
+def _check_name(env: str | None, conf_source: str | Path) -> None:
+    """Nothing outside the configuration is read as one, nor written to as its data.
+
+    Raises:
+        ConfigError: The name of the environment cannot be one.
+    """
+    fault = "" if env in SHARED_ENVIRONMENTS else name_fault(str(env))
+    if fault:
+        raise ConfigError(
+            f"{fault}. --env (or KEDRO_ENV) takes the name of a folder in {conf_source}."
+        )
 
 
 def _paths_of(catalog: dict[str, Any]) -> dict[str, str]:

@@ -12,6 +12,20 @@ from tabweave.errors import cut, own_error
 
 LINES, WIDTH = 38, 2000
 """A screen: so many lines, none longer than a list of all parameters."""
+SELECTIONS = (
+    "from_inputs",
+    "to_outputs",
+    "from_nodes",
+    "to_nodes",
+    "node_names",
+    "tags",
+    "namespaces",
+    "pipeline",
+    "pipelines",
+    "runner",
+    "env",
+)
+"""Options of `kedro run` that choose something, and stand for everything when left out."""
 Kinds = tuple[tuple[Any, Callable[[Any], str | None]], ...]
 """Kind of error -> what it says, or None where it does not concern the user."""
 
@@ -68,12 +82,23 @@ class Command(click.Command):
             return super().make_context(*arguments, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's, but an option that is given twice is refused."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        """As click's, but an option that is given twice, or as nothing, is refused.
+
+        Kedro would take `--pipelines=`, such as a script with an empty variable gives, for
+        all of them.
+        """
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for param in self.get_params(ctx):
             single = isinstance(param, click.Option) and not param.multiple
             if single and order.count(param) > 1:
                 raise click.UsageError(f"{param.opts[0]} is given twice.", ctx)
+            empty = param.name in SELECTIONS and param.name in given
+            if empty and not str(given[param.name]).strip(" ,"):
+                raise click.UsageError(
+                    f"{param.opts[0]} is empty, which names nothing. Name something, or "
+                    "leave the option out.",
+                    ctx,
+                )
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

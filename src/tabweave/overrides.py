@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from tabweave.errors import ConfigError, Problems, shorten
 from tabweave.yaml_text import yaml_fault
 
 OPENING, CLOSING, QUOTES = "[{", "]}", "'\""
+NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9A-Za-z_:.+-]*")
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 FORM = (
     "Write group.key=value, several with commas between: training.lr=1e-3,"
     "data.text=[title,review]. A value that holds a comma stands in quotes."
@@ -99,7 +102,28 @@ def _value(written: str) -> Any:
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{str(error).splitlines()[0]}.") from error
     found: dict[Any, Any] = OmegaConf.to_container(holder)  # type: ignore[assignment]
+    odd = next(_odd_numbers(written, found["value"]), None)
+    if odd:
+        raise ConfigError(odd)
     return found["value"]
+
+
+def _odd_numbers(written: str, value: Any) -> Iterator[str]:
+    """Numbers that YAML reads otherwise than a person: 010 as 8, 1:30 as 90."""
+    if isinstance(value, str | bool | None):
+        return
+    for token in yaml.scan(written):
+        if not isinstance(token, yaml.ScalarToken) or not token.plain:
+            continue
+        if not NUMBER_LIKE.fullmatch(token.value):
+            continue
+        read = OmegaConf.from_dotlist([f"value={token.value}"])["value"]
+        whole = type(read) is int and not WHOLE.fullmatch(token.value)
+        if whole or (type(read) is float and set("_:") & set(token.value)):
+            yield (
+                f"YAML reads {token.value} as {read}. Write the number in plain digits, "
+                f"or '{token.value}' in quotes if it is text."
+            )
 
 
 def _put(found: dict[str, Any], path: list[str], value: Any) -> bool:

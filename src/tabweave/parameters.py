@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tabweave.errors import ConfigError, Problems, cut, did_you_mean, readable, shorten
@@ -36,7 +37,7 @@ PATHS = ("data_dir", "checkpoint_dir", "layers", "model_artifacts_input")
 SHOULD = "input should be "
 OWN_WORDS = ("value_error", CONTRADICTION)
 """Faults whose message says what was got."""
-LONGEST_FAULT = 1500
+LONGEST_FAULT, LONGEST_EXAMPLE = 1500, 80
 _PATH = TypeAdapter(PathText)
 
 
@@ -136,7 +137,57 @@ def _said(
     message = fault["msg"].removeprefix("Value error, ")
     message = f"{message[0].lower()}{message[1:]}"
     got = f", got {shorten(fault['input'])}"
+    alone = len(path) == len(fault["loc"])  # no branch of a union
+    if fault["type"] == "tuple_type":
+        message = f"{SHOULD}a list{_as_a_list(where, fault['input']) if alone else ''}"
+    if fault["type"] == "too_short":
+        message = f"{SHOULD}a list with {fault['ctx']['min_length']} or more entries"
+    if fault["type"] == "string_type" and alone:
+        got += _in_quotes(name, path, values)
     return where, message, "" if fault["type"] in OWN_WORDS else got
+
+
+def _in_quotes(name: str, path: list[str], values: Any) -> str:
+    """How to write a number, or a yes or no, that is meant as text."""
+    found: list[Any] = [values]
+    for part in path:
+        held = found[-1]
+        found.append(held[int(part) if isinstance(held, list | tuple) else part])
+    *_, holder, value = found
+    if not isinstance(value, int | float):
+        return ""
+    as_text, where = _as_text(value), [name, *path]
+    if isinstance(holder, list | tuple):
+        where, value = where[:-1], [_as_text(entry) for entry in holder]
+    else:
+        value = as_text
+    example = f"{'.'.join(where)}={_quoted(value)}"
+    shown = f'; in --params: "{example}"' if len(example) <= LONGEST_EXAMPLE else ""
+    return f". Write it in quotes, as the data has it: {_quoted(as_text)}{shown}"
+
+
+def _as_text(value: object) -> object:
+    """A number as text; anything else as it is."""
+    return _flow(value) if isinstance(value, int | float) else value
+
+
+def _quoted(value: object) -> str:
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, default_style="'", width=10**9
+    )
+    return text.strip()
+
+
+def _as_a_list(where: str, value: object) -> str:
+    if not isinstance(value, str | int | float) or len(str(value)) > LONGEST_EXAMPLE:
+        return ""
+    return f", such as {where}={_flow([value])}"
+
+
+def _flow(value: object) -> str:
+    """One line of YAML, as a file and ``--params`` take it."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**9)
+    return text.removesuffix("...\n").strip()
 
 
 def fault_path(fault: dict[str, Any], values: Any) -> list[str]:

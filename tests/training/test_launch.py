@@ -2,6 +2,7 @@ import importlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -131,3 +132,24 @@ def test_a_script_without_a_guard_is_told_the_likely_cause(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert 'put the call under `if __name__ == "__main__":`' in last
     assert f"this script is {script}" in last
+
+
+@pytest.mark.parametrize(
+    ("node", "start"),
+    [
+        (1, "kedro run --params=training.num_nodes=2,training.rendezvous={place}"),
+        (0, "tabweave join --rendezvous={place} --num-nodes=2 --node=1"),
+    ],
+)
+def test_machines_that_do_not_meet_are_told_what_to_start_where(
+    tmp_path, capfd, node, start
+):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    ranks = Ranks(nodes=2, node=node, rendezvous=place, timeout_s=2, threads=1)
+    with pytest.raises(TrainingError, match=f"{place} within 2 seconds") as caught:
+        launch(None, ranks, tmp_path / "logs")
+    assert start.format(place=place) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "frame #" not in capfd.readouterr().err

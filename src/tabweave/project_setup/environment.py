@@ -61,23 +61,35 @@ def write_environment(
     return [folder / file for file in files]
 
 
-def _checked_name(name: str) -> str:
+def name_fault(name: str) -> str:
+    """Why a name cannot be that of an environment, which names folders of data as well.
+
+    Example:
+        >>> name_fault("mine"), name_fault("../base")[:36]
+        ('', "'../base' cannot name an environment")
+    """
     if not SIMPLE_NAME.fullmatch(name):
-        raise ConfigError(
+        return (
             f"{shorten(name)} cannot name an environment: use up to 100 letters, "
             "digits, '_', '-' and '.', beginning with a letter or digit and not ending "
-            "in '.'. Pass --name."
+            "in '.'"
         )
+    if name.lower() in ARTIFACT_FOLDERS:
+        return (
+            f"{name!r} cannot name an environment: its files would lie in "
+            f"data/<layer>/{name}, which a run without --env writes itself"
+        )
+    return ""
+
+
+def _checked_name(name: str) -> str:
+    fault = name_fault(name)
+    if fault:
+        raise ConfigError(f"{fault}. Pass another --name.")
     if name.lower() in KEDRO_FOLDERS:
         raise ConfigError(
             f"{name!r} cannot name a new environment: Kedro uses conf/base and "
             "conf/local itself. Pass another --name."
-        )
-    if name.lower() in ARTIFACT_FOLDERS:
-        raise ConfigError(
-            f"{name!r} cannot name an environment: its files would lie in "
-            f"data/<layer>/{name}, which a run without --env writes itself. Pass another "
-            "--name."
         )
     return name
 

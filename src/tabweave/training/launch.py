@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tabweave import errors
 from tabweave.artifacts import scratch_folder
-from tabweave.errors import TrainingError
+from tabweave.errors import TrainingError, cut
 from tabweave.processes import die_with_parent
 from tabweave.signals import interrupt
 from tabweave.training.notes import TERMINATED, read_notes
@@ -118,20 +118,24 @@ def launch(task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True) -
         What the function gave in the first process; None on a machine that joins.
 
     Raises:
-        TrainingError: A process failed; the message names it and gives its own error.
+        TrainingError: A process failed; the message names it and gives its own error. Or
+            the machines did not meet in time.
         TabweaveError: A process refused its input; the error is that of the process.
         KeyboardInterrupt: Ctrl-C.
         SystemExit: 143 after SIGTERM, 129 after SIGHUP; a line of the log names
             processes that did not save.
     """
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import elastic_launch
 
     from tabweave.training.ranks import Meeting, work
 
     _refuse_while_a_process_reads_the_script()
     die_with_parent()
+    _await_machine_0(ranks)
     multiprocessing.set_forkserver_preload(PRELOADED)
     threads = ranks.threads or max(1, (os.cpu_count() or 1) // ranks.devices)
     with scratch_folder("ranks-") as notes, _own_signals(), _silent_launcher():
@@ -142,6 +146,8 @@ def launch(task: Task | None, ranks: Ranks, logs: Path, *, saves: bool = True) -
                 results = elastic_launch(_config(ranks, notes), work)(meeting, task)
         except ChildFailedError as error:
             raise _explained(error, notes, logs, warden) from None
+        except (DistError, RendezvousError) as error:
+            raise _unmet(ranks, error) from error
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -155,6 +161,46 @@ def _refuse_while_a_process_reads_the_script() -> None:
     # multiprocessing marks a process that is about to read the script of its parent.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise TrainingError(f"A process cannot start the training anew. {GUARD}.")
+
+
+def _await_machine_0(ranks: Ranks) -> None:
+    """Waits until the rendezvous answers: PyTorch would log a page for every attempt."""
+    if ranks.node == 0 or ranks.rendezvous is None:
+        return
+    host, _, port = ranks.rendezvous.rpartition(":")
+    deadline = time.monotonic() + ranks.timeout_s
+    while True:
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), left).close()
+        except (OSError, UnicodeError) as error:  # no name of a host is the latter
+            if time.monotonic() + 1 >= deadline:
+                raise _unmet(ranks, error) from error
+            time.sleep(1)
+        else:
+            return
+
+
+def _unmet(ranks: Ranks, error: Exception) -> TrainingError:
+    """What to start where, when the machines do not meet."""
+    place, seconds = ranks.rendezvous, ranks.timeout_s
+    settings = f"training.num_nodes={ranks.nodes},training.rendezvous={place}"
+    if ranks.node:
+        said = (
+            f"Machine 0 did not answer at {place} within {seconds} seconds (--timeout). "
+            f"Start there: kedro run --params={settings}; and see that this machine can "
+            "reach the port."
+        )
+    elif place:
+        said = (
+            f"The {ranks.nodes} machines did not meet at {place} within {seconds} seconds "
+            "(training.timeout_s). Start on every other one, --node counting from 1: "
+            f"tabweave join --rendezvous={place} --num-nodes={ranks.nodes} --node=1; and "
+            "see that the port is free here and that they can reach it."
+        )
+    else:
+        said = "The processes of the training could not meet on this machine."
+    return TrainingError(f"{said} It was: {cut(str(error).partition(chr(10))[0], 300)}")
 
 
 def _likely_cause() -> str:
