@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -158,6 +159,10 @@ def make_project():
 
 def pytest_configure(config):
     """Registers the modules of shared fixtures, which no package makes importable."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in the background deaf to Ctrl-C, and so would be
+        # every command that a test starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for path in sorted(Path(__file__).parent.glob("*_fixtures.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)

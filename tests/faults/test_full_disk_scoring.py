@@ -52,7 +52,7 @@ def whole(call, tmp_path_factory):
     [
         (32, r"out\.csv\.parts/row-000000000000\.arrow", 0),
         (160, r"out\.csv\.parts/row-000000008192\.arrow", 2 * WINDOW),
-        (320, r"left\.csv", ROWS),
+        (328, r"left\.csv", ROWS),
         (400, r"out\.csv", ROWS),
     ],
 )
