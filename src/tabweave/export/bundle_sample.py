@@ -1,4 +1,4 @@
-"""What of the rows of a user a bundle may hold: a sample if it is wanted, or nothing."""
+"""What goes into a bundle: files that were accepted; of a user's rows a sample at most."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 from tabweave.artifacts import scratch_folder
 from tabweave.batches import Rows
 from tabweave.bundle import Sample, raw_sample
-from tabweave.bundle.contents import PIPELINE
+from tabweave.bundle.contents import INT8_PIPELINE, PIPELINE
 from tabweave.bundle.sample import Cell
 from tabweave.cells import CellRules
+from tabweave.errors import ArtifactError
 from tabweave.export.config import SampleRows
 from tabweave.export.int8_models import raw_probabilities
 from tabweave.export.onnx_model import reference_probabilities
@@ -70,3 +71,33 @@ def without_rows(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         val = {"val": {**pipeline["tokens"]["val"], "first": None}}
         pipeline["tokens"] = {**pipeline["tokens"], **val}
     return {**reports, PIPELINE: pipeline}
+
+
+def check_written(
+    pipeline: bytes,
+    pipeline_report: Mapping[str, Any],
+    quantized: Mapping[str, bytes],
+    int8_report: Mapping[str, Any],
+) -> None:
+    """Compares the files of the export with what their reports say of them.
+
+    Args:
+        pipeline: pipeline.onnx, or nothing where it was refused.
+        pipeline_report: What was found about it.
+        quantized: Name -> content of the 8-bit files, or nothing.
+        int8_report: What was found about those.
+
+    Raises:
+        ArtifactError: A file is gone although its report says that it was accepted.
+    """
+    wanted = [(PIPELINE, pipeline, pipeline_report)]
+    wanted += [
+        (name, content, int8_report)
+        for name, content in quantized.items()
+        if pipeline or name != INT8_PIPELINE
+    ]
+    for name, content, report in wanted:
+        if not content and report["refused"] is None:
+            raise ArtifactError(
+                f"{name} does not exist, though it was written.", stages=("export",)
+            )

@@ -8,7 +8,6 @@ from typing import Any
 from tabweave.bundle import BundleParts
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.cells import CellRules
-from tabweave.errors import ArtifactError
 from tabweave.export.config import ExportConfig
 from tabweave.parted_tables import Source
 from tabweave.schema import DataConfig, DataSchema
@@ -121,21 +120,14 @@ def make_bundle(
     config: ExportConfig,
 ) -> BundleParts:
     """The folder that is deployed: models, fitted parts, a sample with answers."""
-    from tabweave.export.bundle_sample import make_sample, without_rows
+    from tabweave.export.bundle_sample import check_written, make_sample, without_rows
 
-    _check_there(pipeline_onnx, pipeline_report, PIPELINE)
-    _check_there(int8_model, int8_report, INT8_MODEL)
-    if pipeline_onnx:
-        _check_there(int8_pipeline, int8_report, INT8_PIPELINE)
-    every, rules = DataSchema(**schema), CellRules.of(data)
+    quantized = {INT8_MODEL: int8_model, INT8_PIPELINE: int8_pipeline}
+    check_written(pipeline_onnx, pipeline_report, quantized, int8_report)
     reports = {MODEL: parity_report, PIPELINE: pipeline_report, "int8": int8_report}
-    fitted = imputer, risk_tables, scaler
-    sample = make_sample(
-        config.sample,
-        (model, int8_pipeline),
-        _preparation(model, schema, selected, tokenizers, fitted, text),
-        (val, val_tokens, val_features, rules),
-    )
+    fitted, rules = (imputer, risk_tables, scaler), CellRules.of(data)
+    prepared = _preparation(model, schema, selected, tokenizers, fitted, text)
+    rows = val, val_tokens, val_features, rules
     return BundleParts(
         model=onnx_model,
         pipeline=pipeline_onnx or str(pipeline_report["refused"]),
@@ -145,19 +137,10 @@ def make_bundle(
         scaler=scaler,
         impute_dict=impute_dict,
         risk_table_map=risk_table_map,
-        schema=every,  # callers may send the columns that were not selected, too
+        schema=DataSchema(**schema),  # with the columns that were not selected
         rules=rules,
         metrics=metrics,
-        quantized={INT8_MODEL: int8_model, INT8_PIPELINE: int8_pipeline},
+        quantized=quantized,
         export_report=without_rows(reports),
-        sample=sample,
+        sample=make_sample(config.sample, (model, int8_pipeline), prepared, rows),
     )
-
-
-def _check_there(content: bytes, report: dict[str, Any], name: str) -> None:
-    """Refuses a file that is gone although its report says that it was accepted."""
-    if not content and report["refused"] is None:
-        raise ArtifactError(
-            f"{name} does not exist, though it was written.",
-            stages=("export",),
-        )
