@@ -116,7 +116,7 @@ def test_an_encoder_folder_without_an_encoder(copied):
     (copied.path / "encoder").mkdir()
     message = refused(copied, "--params=text.encoder=encoder")
     assert str(copied.path / "encoder") in message
-    assert "config.json" in message
+    assert "tokenizer.json" in message
 
 
 def test_a_tokenizer_without_weights(copied):

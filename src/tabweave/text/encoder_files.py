@@ -45,9 +45,13 @@ def encoder_fault(folder: Path) -> str:
             f"it holds {pickled[0]}, a pickle, which is not read because it could run "
             "code: save the model as safetensors (save_pretrained of transformers does)"
         )
+    lacks = "" if weights else "there are no weights (model.safetensors) in it"
     if not (folder / CONFIG).is_file():
-        return "there is no config.json in it"
-    return "" if weights else "there are no weights (model.safetensors) in it"
+        lacks = "there is no config.json in it"
+    return lacks and (
+        f"{lacks}; give a folder with config.json, model.safetensors and tokenizer.json, a "
+        "hub id, or scratch"
+    )
 
 
 def _is_pointer(file: Path) -> bool:
