@@ -159,10 +159,12 @@ def make_project():
 
 def pytest_configure(config):
     """Registers the modules of shared fixtures, which no package makes importable."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell starts what runs in the background deaf to Ctrl-C, and so would be
-        # every command that a test starts.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts what runs in the background deaf to Ctrl-C, a service manager or
+    # nohup to other signals, and so would be every command that a test starts.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = number == signal.SIGINT and signal.default_int_handler
+            signal.signal(number, default or signal.SIG_DFL)
     for path in sorted(Path(__file__).parent.glob("*_fixtures.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)

@@ -43,7 +43,7 @@ def test_a_file_of_options_gives_what_the_line_would(tmp_path):
     [
         (b"\xff\xfe", "cannot be read"),
         ("- run", "must hold keys and values"),
-        ("run: [", "line 2"),
+        ("run: [", "line 1"),
         ("", "must hold the options under the key 'run'"),
         ("walk: {env: x}", "must hold the options under the key 'run'"),
         ("run: text", "must hold the options under the key 'run'"),

@@ -19,6 +19,7 @@ from tabweave.overrides import format_overrides, parse_overrides
         ("a=[[1,2],[3]],b={c: [4,5], d: 'e,f'}", {"a": [[1, 2], [3]], "b": None}),
         ("a='x,y',b=\"p,q\"", {"a": "x,y", "b": "p,q"}),
         (r'a="x\",y",b=1', {"a": 'x",y', "b": 1}),
+        (r'a="x\\",b=1', {"a": "x\\", "b": 1}),
         ("a='it''s, so',b=1", {"a": "it's, so", "b": 1}),
         ("folder=/tmp/[x,b=1", {"folder": "/tmp/[x", "b": 1}),
         ("a=it's,b=1", {"a": "it's", "b": 1}),
@@ -88,6 +89,8 @@ SCALARS = (
     | st.integers(-(10**20), 10**20)
     | st.floats(allow_nan=False)
     | st.text(max_size=20).filter(lambda text: "${" not in text)
+    | st.text("0123456789eE+-._:xob", max_size=6)  # what YAML may take for a number
+    | st.text("\\\"',[]{}: a", max_size=6)
 )
 LEAVES = SCALARS | st.lists(SCALARS, max_size=3)
 

@@ -147,6 +147,7 @@ with signals.interruptible(go_on):
 
 def test_a_second_signal_ends_the_process_at_once(start, tmp_path):
     process = start("signals.LIMIT_S = 60" + WRITING.format(place="library"))
+    time.sleep(0.5)  # from "ready" into the library
     os.kill(process.pid, signal.SIGTERM)
     time.sleep(1.5)
     assert process.poll() is None
@@ -184,6 +185,18 @@ with signals.interruptible(go_on):
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     assert ended(process, signal.SIGHUP) == (0, "done\n", "")
+
+
+def test_sigterm_is_heard_even_where_the_parent_ignored_it(start):
+    process = start(
+        """
+with signals.interruptible(go_on):
+    ready()
+    time.sleep(60)
+""",
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    )
+    assert ended(process, signal.SIGTERM)[0] == 143
 
 
 def test_a_forked_process_listens_for_itself(start):

@@ -31,7 +31,7 @@ def laughs(levels):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("a: [1", "line 2: "),
+        ("a: [1", "line 1: "),
         ("a: 1\nb: c: d", "line 2: mapping values are not allowed"),
         ("a: 1\n\tb: 2", "line 2: "),
         ("- 1", "line 1: it must hold keys and values."),
@@ -111,7 +111,7 @@ def test_the_files_of_an_archive_are_read_as_those_of_a_folder(tmp_path, name, k
     told = str(caught.value)
     assert f"{archive}, conf/base/parameters.yml: " in told
     assert f"it holds more than {MOST_VALUES:,} values" in told
-    assert f"{archive}, conf/mine/parameters.yml: line 2: " in told
+    assert f"{archive}, conf/mine/parameters.yml: line 1: " in told
     assert "other" not in told
     check_conf_source(packed(tmp_path, name, kind, base="a: 1"), ("base", "local"))
 

@@ -28,8 +28,9 @@ from tabweave.errors import ConfigError
 from tabweave.hooks import PROGRESS, rerun_command, started_by
 from tabweave.kedro_errors import KedroCommand
 from tabweave.lineage_view import keep_to_this_machine
+from tabweave.processes import typed_command, typed_program
 from tabweave.score_command import LocalPath, score
-from tabweave.signals import interruptible, run_again, typed
+from tabweave.signals import interruptible, run_again
 from tabweave.training.config import MOST_MACHINES, MOST_PROCESSES
 
 
@@ -78,8 +79,9 @@ def _run(**options: Any) -> dict[str, Any]:
     # The old spelling stays welcome and gives no warning.
     if options["pipeline"] and not options["pipelines"]:
         options["pipelines"], options["pipeline"] = [options["pipeline"]], None
-    context = click.get_current_context(silent=True)
-    program = (context and context.find_root().info_name) or "kedro"
+    # A function of Python's that starts a run was not typed as a command.
+    typed = click.get_current_context(silent=True) is not None
+    program = typed_program() if typed else "kedro"
     source = options.get("conf_source")
     with started_by(program, source), interruptible(partial(_go_on, options)):
         check_runner(options["runner"], options["runner_params"])
@@ -101,7 +103,9 @@ def _go_on(options: Mapping[str, Any]) -> str:
             "env": options["env"],
             "runtime_params": OmegaConf.to_container(params),
         }
-        again = rerun_command(PROGRESS.left, given) if PROGRESS.left else typed()
+        again = (
+            rerun_command(PROGRESS.left, given) if PROGRESS.left else typed_command()
+        )
         return f"Nothing is half-written. Run again: {again}"
     hint = "With training.resume=auto in --params, training goes on from last.ckpt. "
     return f"{hint if resume else ''}{run_again()}"

@@ -13,7 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from tabweave.errors import ConfigError, Problems, shorten
 from tabweave.yaml_text import yaml_fault
 
-OPENING, CLOSING, QUOTES = "[{", "]}", "'\""
+OPENING, CLOSING, QUOTES = tuple("[{"), tuple("]}"), tuple("'\"")
+TOKENS = re.compile(r""""(?:[^"\\]|\\.)*"?|'[^']*'?|.""", re.DOTALL)
+"""What stands in quotes, and every other character."""
 NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9A-Za-z_:.+-]*")
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 FORM = (
@@ -72,18 +74,12 @@ def _end_of_entry(text: str, start: int) -> int:
     first = equals + 1 + len(text[equals + 1 :]) - len(text[equals + 1 :].lstrip())
     if text[first : first + 1] not in (*OPENING, *QUOTES):
         return comma
-    depth, quote = 0, ""
-    for place in range(first, len(text)):
-        letter = text[place]
-        if quote:
-            escaped = quote == '"' and text[place - 1] == "\\"
-            quote = "" if letter == quote and not escaped else quote
-        elif letter in QUOTES:
-            quote = letter
-        elif letter == "," and depth <= 0:
-            return place
-        else:
-            depth += (letter in OPENING) - (letter in CLOSING)
+    depth = 0
+    for token in TOKENS.finditer(text, first):
+        letter = token[0]
+        if letter == "," and depth <= 0:
+            return token.start()
+        depth += (letter in OPENING) - (letter in CLOSING)
     return len(text)
 
 
@@ -157,19 +153,28 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
             yield f"{prefix}{key}={_written(value)}"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `parse_overrides` would not read as text; PyYAML takes 1E0 for text."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        """A text within a list or an object, in quotes where it needs them."""
+        style = None if _is_read(f"[{text}]", [text]) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 def _written(value: Any) -> str:
-    if isinstance(value, str) and _stays(value):
+    if isinstance(value, str) and _is_read(value, value):
         return value
-    style = '"' if isinstance(value, str) else None
-    text = yaml.safe_dump(
-        value, default_flow_style=True, default_style=style, width=10**9
-    ).strip()
-    return text.removesuffix("...").strip()
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10**9)
+    return text.strip().removesuffix("...").strip()
 
 
-def _stays(text: str) -> bool:
-    """Whether a text is read as itself where it stands without quotes."""
+def _is_read(written: str, value: Any) -> bool:
+    """Whether a value is read where it is written so, and what follows it too."""
     try:
-        return parse_overrides(f"key={text}") == {"key": text}
+        return parse_overrides(f"a={written},b=1") == {"a": value, "b": 1}
     except ConfigError:
         return False

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -138,3 +140,16 @@ def _content(path: Path) -> str:
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def typed_program() -> str:
+    """The program of this process as the user typed it: "kedro", or "python -m kedro"."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return shlex.quote(Path(*sys.argv[:1]).name or "python")
+
+
+def typed_command() -> str:
+    """The command of this process as the user typed it."""
+    return f"{typed_program()} {shlex.join(sys.argv[1:])}".rstrip()

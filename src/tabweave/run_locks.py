@@ -14,9 +14,7 @@ import fcntl
 import json
 import logging
 import os
-import shlex
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,7 +24,7 @@ from typing import Any
 
 from tabweave.artifacts import naming_the_disk
 from tabweave.errors import InUseError, shorten
-from tabweave.processes import Process
+from tabweave.processes import Process, typed_command
 
 logger = logging.getLogger(__name__)
 
@@ -198,21 +196,13 @@ def _note(handle: int, claim: Claim) -> None:
         "process": str(Process.here()),
         "host": socket.gethostname(),
         "since": time.time(),
-        "command": _command(),
+        "command": typed_command(),
         "does": "writes" if claim.alone else "reads",
     }
     if claim.alone:
         os.ftruncate(handle, 0)
     with suppress(OSError):  # on a full disk the lock holds without its note
         os.write(handle, f"{json.dumps(word)}\n".encode())
-
-
-def _command() -> str:
-    name, *given = sys.argv or [""]
-    path = Path(name)
-    # Kedro names itself "python -m kedro".
-    name = path.parent.name if path.stem == "__main__" else path.name
-    return f"{name} {shlex.join(given)}"
 
 
 def _let_go(handle: int, lock: Path, owner: int) -> None:

@@ -13,18 +13,17 @@ import atexit
 import multiprocessing
 import os
 import select
-import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from tabweave.artifacts import remove_unfinished
+from tabweave.processes import typed_command
 from tabweave.run_locks import release_all
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -35,6 +34,15 @@ SAME_SIGNAL_S = 1.0
 then to its group."""
 WAKE = 255
 """Byte that no signal has: something changed, look again."""
+
+
+def heeded(number: int) -> bool:
+    """Whether a signal means this process: Ctrl-C and SIGHUP may be ignored on purpose.
+
+    `nohup` and `command &` ask for it. A process that ignores SIGTERM only has that from
+    the one that started it, while who sends it wants the end.
+    """
+    return number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
 
 
 class Interrupted(SystemExit):
@@ -67,14 +75,14 @@ class _Watch:
         self._thread = threading.Thread(target=self._count, daemon=True, name="signals")
 
     def start(self) -> None:
-        """Takes the signals over, but for those that this process was told to ignore."""
+        """Takes the signals over that are heeded."""
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._thread.start()
         atexit.register(self._leave)  # early, so that it comes after those of libraries
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or `command &`
+            if heeded(number):
                 self.before[number] = signal.signal(number, self._on_signal)
 
     def stop(self) -> None:
@@ -256,16 +264,6 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def typed() -> str:
-    """The command as the user typed it."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is None:
-        program = [Path(sys.argv[0]).name]
-    else:
-        program = ["python", "-m", spec.name.removesuffix(".__main__")]
-    return shlex.join([*program, *sys.argv[1:]])
-
-
 def run_again() -> str:
     """The sentence for a command that begins anew."""
-    return f"Nothing is half-written. Run again: {typed()}"
+    return f"Nothing is half-written. Run again: {typed_command()}"

@@ -168,7 +168,7 @@ def test_a_changed_file_makes_what_was_made_from_it_stale(inline, project):
     assert done.code == 1
     assert "imputer: made from another impute_dict.raw than" in done.err
     assert "risk_tables: " not in done.err
-    assert "Re-run: kedro run --pipelines=tabular,train" in done.err
+    assert "Re-run: python -m kedro run --pipelines=tabular,train" in done.err
     # A file that is gone cannot be compared; what was made from it still stands.
     shutil.rmtree(folder)
     project.ran("--pipelines=train", options)

@@ -91,7 +91,7 @@ def test_a_stage_without_its_inputs_says_which_stages_to_run(make_project, tmp_p
     done = project.run("--pipelines=train")
     assert done.code == 1
     assert "train_tokens.arrow does not exist (stage text)" in done.err
-    assert "Re-run: kedro run --pipelines=load,text,tabular,train" in done.err
+    assert "Re-run: python -m kedro run --pipelines=load,text,tabular,train" in done.err
     assert len(done.text.splitlines()) < 25
     assert not [n for n in project.files() if not n.startswith("01_raw")]
 

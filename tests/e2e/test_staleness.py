@@ -19,7 +19,7 @@ def refused(project, *options):
     assert "Traceback" not in done.text
     assert len(done.text.splitlines()) < 25
     assert project.files() == before
-    (command,) = re.findall(r"^Re-run: kedro run (.+)$", done.err, re.M)
+    (command,) = re.findall(r"^Re-run: python -m kedro run (.+)$", done.err, re.M)
     words = command.split()
     # The command must run in the same environment and with the same parameters.
     given = [option for option in options if not option.startswith("--pipelines")]

@@ -93,7 +93,7 @@ def test_a_rule_that_the_graph_does_not_know_refuses_it_by_text_and_ids(
     assert "20 of 61 texts (val) differ" in refused
     # The reason goes into the bundle, which holds no text of val.
     assert "hello &amp; one" not in refused
-    assert "hello &amp; one' gives [[" in caplog.text
+    assert "Text 'hello &amp; one <b>two</b>' gives [[" in caplog.text
     assert "hello &amp; one" in made.report["tokens"]["val"]["first"]["text"]
     reports = without_rows({"pipeline.onnx": made.report})
     assert "hello" not in json.dumps(reports)

@@ -81,7 +81,7 @@ def export_pipeline(
                 f"The tokens of {found.mismatches} of {found.texts} texts ({name}) differ "
                 f"from those of training, the first in field {first.field!r}.",
                 report,
-                f" Text {first.text!r} gives {first.got}, not {first.expected}.",
+                f" Text {first.text} gives {first.got}, not {first.expected}.",
             )
     differences = compare_probabilities(content, *val, config.pipeline_single_rows)
     report |= {"tolerance": config.parity_tolerance, "probabilities": differences}

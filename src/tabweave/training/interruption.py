@@ -56,8 +56,8 @@ class LastCheckpoint(Callback):
     ) -> None:
         """Keeps what handles the signals before Lightning does."""
         if threading.current_thread() is threading.main_thread():
-            found = {number: signal.getsignal(number) for number in SAVING}
-            self._before = {n: f for n, f in found.items() if f is not signal.SIG_IGN}
+            heeded = filter(signals.heeded, SAVING)
+            self._before = {number: signal.getsignal(number) for number in heeded}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listens: Lightning's own handler waits for others inside itself."""
