@@ -14,7 +14,7 @@ WRITTEN := 02_intermediate 04_feature 05_model_input 06_models 07_model_output 0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-slow test-faults test-data lint types bench viz minilm clean
+.PHONY: help install run test test-fast test-slow test-faults test-lines test-data lint types bench viz minilm clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ test-slow: $(VENV)/.all ## Killed processes, full disks and resumed trainings
 
 test-faults: $(VENV)/.all ## A longer draw of kills and stops: make test-faults STOPS=n
 	TABWEAVE_STOPS=$(STOPS) $(BIN)/pytest -m "slow and not data" tests/faults
+
+test-lines: $(VENV)/.all ## Every command line and parameter that the tests can think of (hours)
+	TABWEAVE_LINES=1000000 $(BIN)/pytest -m slow tests/project/test_command_lines.py
 
 test-data: $(VENV)/.all ## Public datasets and a pretrained encoder, where they are
 	-test ! -d $(DATA) || $(MAKE) minilm # without the encoder the tests say so and skip

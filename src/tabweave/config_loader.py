@@ -85,6 +85,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         super().__init__(conf_source, env, runtime_params, **kwargs)
         self._check_environment()
         self._layers = _checked_layers((runtime_params or {}).get("layers", {}))
+        self._parameters: dict[str, Any] | None = None
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """The merged configuration of one kind; parameters are checked for names."""
@@ -92,9 +93,13 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         OmegaConf.register_new_resolver("layer", self._layer, replace=True)
         OmegaConf.register_new_resolver("parameter", self._parameter, replace=True)
         if key == "catalog":
-            # Its own errors would lose their words inside an interpolation.
-            self["parameters"]
-        config = super().__getitem__(key)
+            # Once for all entries; inside an interpolation its errors lose their words.
+            self._parameters = self["parameters"]
+        try:
+            config = super().__getitem__(key)
+        finally:
+            if key == "catalog":
+                self._parameters = None
         if key == "parameters":
             _apply_switches(config)
             check_parameters(config)
@@ -112,7 +117,7 @@ class TabweaveConfigLoader(OmegaConfigLoader):
         return f"data/{name}/{self.env}"
 
     def _parameter(self, name: str, default: Any = None) -> Any:
-        value: Any = self["parameters"]
+        value: Any = self._parameters or self["parameters"]
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return default if value is None else value

@@ -107,7 +107,15 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[] if name == "mixture_of_experts" else [pytest.mark.slow]
+        )
+        for name in EXAMPLES
+    ],
+)
 def test_examples_of_the_specification_run_unchanged(name, tmp_path):
     example = EXAMPLES[name]
     done = train(tmp_path, example)
@@ -257,6 +265,7 @@ assert found is None
 """
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_trains_in_an_empty_folder(wheel, tmp_path):
     """Through main, with a split elsewhere and an imputation from an earlier step."""
     example = EXAMPLES["binary_bert"]

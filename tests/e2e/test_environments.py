@@ -23,6 +23,7 @@ def below_data(project, env):
     return own, others
 
 
+@pytest.mark.slow
 def test_trimodal_runs_and_leaves_the_files_of_base_alone(copied, finished, small):
     before = copied.files()
     done = copied.ran("--env=trimodal", f"--params={small}")

@@ -35,6 +35,8 @@ TABLE = pa.table(
         "age": pa.array(range(ROWS), pa.float32()),
     }
 )
+# One of each kind of text encoder, table alone included; the others take half a minute.
+FAST = ("tabular", "lstm", "multimodal_moe", "trimodal_bert")
 CONFIG = ExportConfig(parity_rows=ROWS, pipeline_single_rows=8)
 
 
@@ -64,7 +66,13 @@ def rows_of(prepared, folder):
     return Rows(ArrowFile(folder / "tokens.arrow"), file, names)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+        for name in ARCHITECTURES
+    ],
+)
 def test_it_says_of_a_raw_record_what_pytorch_says(name, tmp_path, proofs):
     prepared = prepared_for(name)
     rows = rows_of(prepared, tmp_path)

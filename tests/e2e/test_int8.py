@@ -11,6 +11,9 @@ FILES = ("model.int8.onnx", "pipeline.int8.onnx")
 ON = "export.int8=true"
 
 
+pytestmark = pytest.mark.slow
+
+
 def scored(project, output, *options):
     source = project.data("01_raw/test/marketplace.csv")
     bundle = project.data("07_model_output/bundle")

@@ -95,6 +95,7 @@ def test_the_notebook_says_what_it_is_for(executed):
         assert float(found[1]) <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_check_of_the_third_notebook_can_fail(project):
     """With other weights than the exported ones, the two disagree and the cell stops."""
     path = project.path / "notebooks" / "03_use_the_model.ipynb"

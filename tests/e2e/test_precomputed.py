@@ -192,6 +192,7 @@ def test_selected_columns_alone_become_features(project):
     assert "Did you mean 'price'?" in done.err
 
 
+@pytest.mark.slow
 def test_the_baselines_see_the_selected_columns_alone(copied):
     report = "08_reporting/baseline_report.json"
     before = read_json(copied, report)["logistic_regression"]["features"]

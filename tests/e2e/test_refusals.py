@@ -182,6 +182,7 @@ def test_a_column_of_the_predictions_is_refused_before_training(copied, split):
     assert changed == {f"01_raw/{split}/marketplace.csv"}
 
 
+@pytest.mark.slow
 def test_an_export_that_does_not_match_is_refused(copied):
     since = copied.files()
     option = "--params=export.parity_tolerance=1.0e-12"

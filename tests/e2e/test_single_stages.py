@@ -72,11 +72,13 @@ def test_train_runs_alone_and_writes_only_its_own_files(copied):
     assert before == after
 
 
+@pytest.mark.slow
 def test_the_older_spelling_and_another_seed(copied):
     before, after = check_train(copied, "--pipeline=train", "--params=training.seed=7")
     assert before != after
 
 
+@pytest.mark.slow
 def test_evaluate_and_export_run_alone_and_write_only_their_own_files(copied):
     since, before = times(copied), copied.files()
     done = copied.ran("--pipelines=evaluate,export")

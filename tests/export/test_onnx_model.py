@@ -69,10 +69,18 @@ class Exported:
             return torch.softmax(self.model(self.rows.batch(index)), 1).numpy()
 
 
-CASES = list(itertools.product(ARCHITECTURES, (2, 3)))
+# An export takes seconds: every architecture in `make test`, with either number of classes
+# in `make test-slow`.
+CASES = [
+    pytest.param(
+        (name, classes), marks=[pytest.mark.slow] if (at + classes) % 2 else []
+    )
+    for at, name in enumerate(ARCHITECTURES)
+    for classes in (2, 3)
+]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+@pytest.fixture(scope="module", params=CASES, ids="{0[0]}-{0[1]}".format)
 def exported(request, tiny):
     """Every architecture, binary and multiclass, exported once."""
     name, classes = request.param

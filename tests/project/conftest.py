@@ -1,6 +1,7 @@
 """The pipelines and catalogs that the guards look at; nothing is run or written."""
 
 import warnings
+from functools import cache
 
 import pytest
 from kedro.io import DataCatalog
@@ -52,6 +53,7 @@ def configuration(root):
 def catalog_of(configuration):
     """The catalog of an environment; its paths are relative to the project."""
 
+    @cache
     def load(env):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
