@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 TRAIN = (
     "06_models/model",
     "06_models/checkpoints/",
