@@ -32,6 +32,16 @@ MAX_SEN_LEN, MAX_TOTAL_CHUNKS = 12, 3
 FIELDS = ("review", "title")
 FEATURES = ("num:amount", "num:age", "cat:market", "missing:age")
 
+# Every architecture once in `make test`, with the other number of classes in
+# `make test-slow`: what learns or exports a model takes seconds.
+WITH_CLASSES = [
+    pytest.param(
+        *(name, classes), marks=[pytest.mark.slow] if (at + classes) % 2 else []
+    )
+    for at, name in enumerate(ARCHITECTURES)
+    for classes in (2, 3)
+]
+
 
 def token_column(rows: Sequence[Chunks], dtype: Any = np.uint16) -> pa.Array:
     """Row -> chunks -> token ids, as the text stage writes them."""

@@ -1,5 +1,7 @@
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SAME = (
     "06_models/model/model.safetensors",
     "06_models/model/config.json",

@@ -81,7 +81,8 @@ def test_init_writes_an_environment_that_runs(make_project, tmp_path, small):
     assert {"marketplace", "payment_method"} <= set(proposed["categorical"])
     # The text settings are the environment's own; the sizes are the test's.
     sizes = ",".join(o for o in small.split(",") if not o.startswith("text.max"))
-    done = project.ran("--env=cases", f"--params={sizes},text.max_sen_len=64")
+    stages = "--pipelines=load,text,tabular,train,evaluate"
+    project.ran("--env=cases", stages, f"--params={sizes},text.max_sen_len=64")
     own, _ = below_data(project, "cases")
     assert own["07_model_output/predictions/test.csv"].startswith(b'"Case No"')
     columns = own["07_model_output/predictions/test.csv"].splitlines()[0].decode()

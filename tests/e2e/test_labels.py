@@ -32,7 +32,10 @@ def fitted(project, names):
 @pytest.mark.parametrize(
     ("split", "names"),
     # Val picks the best checkpoint, so its labels may change the model; test's may not.
-    [("test", FITTED + OF_TRAIN + TRAINED), ("val", FITTED + OF_TRAIN)],
+    [
+        pytest.param("test", FITTED + OF_TRAIN + TRAINED, marks=pytest.mark.slow),
+        ("val", FITTED + OF_TRAIN),
+    ],
 )
 def test_flipping_every_label_of_a_split_changes_no_fitted_byte(copied, split, names):
     before = fitted(copied, names)

@@ -16,6 +16,7 @@ from models_fixtures import (
     MAX_SEN_LEN,
     MAX_TOTAL_CHUNKS,
     SEP,
+    WITH_CLASSES,
     write_features,
     write_tokens,
 )
@@ -69,15 +70,7 @@ class Exported:
             return torch.softmax(self.model(self.rows.batch(index)), 1).numpy()
 
 
-# An export takes seconds: every architecture in `make test`, with either number of classes
-# in `make test-slow`.
-CASES = [
-    pytest.param(
-        (name, classes), marks=[pytest.mark.slow] if (at + classes) % 2 else []
-    )
-    for at, name in enumerate(ARCHITECTURES)
-    for classes in (2, 3)
-]
+CASES = [pytest.param(case.values, marks=case.marks) for case in WITH_CLASSES]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="{0[0]}-{0[1]}".format)

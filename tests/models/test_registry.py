@@ -14,6 +14,7 @@ from models_fixtures import (
     KIND_SIZES,
     MAX_SEN_LEN,
     VOCABULARY,
+    WITH_CLASSES,
     model_config,
     small_disk,
 )
@@ -46,8 +47,7 @@ def same_weights(model, other):
     return mine.keys() == its.keys() and all(torch.equal(mine[k], its[k]) for k in mine)
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(("name", "classes"), WITH_CLASSES)
 def test_every_architecture_can_learn_64_rows_by_heart(tiny, name, classes):
     torch.manual_seed(0)
     config = {"scratch": {"hidden_size": 32, "num_layers": 1, "num_heads": 2}}

@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from models_fixtures import model_config, small_disk
+from models_fixtures import WITH_CLASSES, model_config, small_disk
 from tabweave.errors import ArtifactError
-from tabweave.models.config import ARCHITECTURES
 from tabweave.models.registry import save_model
 from tabweave.training.checkpoint import model_weights
 from tabweave.training.config import PRETRAINED_RATE
@@ -34,8 +33,7 @@ def test_the_model_is_the_best_checkpoint_s_and_ready_to_predict(trained, run_fo
     assert equal(weights, model_weights(run_folder / "checkpoints" / "best.ckpt"))
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(("name", "classes"), WITH_CLASSES)
 def test_every_architecture_learns(tiny, name, classes, tmp_path):
     plan = tiny.plan(
         name, tmp_path, classes=classes, max_epochs=6, lr=5e-3, head_lr=1e-2
