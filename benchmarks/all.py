@@ -87,7 +87,7 @@ def matmul_peaks() -> dict[str, float]:
     """Measured with all threads, in Gflop/s."""
     import torch
 
-    from tabweave.training.matmul_peak import matmul_peak
+    from tabweave.training.measures.matmul_peak import matmul_peak
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.schema import DataConfig
-from tabweave.tables import write_rows
+from tabweave.tables.files import write_rows
 
 ROWS_PER_BATCH = 20_000
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

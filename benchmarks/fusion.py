@@ -24,14 +24,14 @@ import numpy as np
 from kedro.framework.cli.utils import _split_params
 
 from benchmarks.project import load_project
-from tabweave.batches import LABEL, ROW_ID, Rows
+from tabweave.batching.batches import LABEL, ROW_ID, Rows
 from tabweave.evaluation.confidence import paired_bootstrap
 from tabweave.evaluation.config import METRICS, MetricName
 from tabweave.evaluation.metrics import compute_metrics
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile, write_arrow
+from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.training.engine import train_model
 from tabweave.training.plan import make_plan
 

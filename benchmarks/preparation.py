@@ -13,15 +13,15 @@ from typing import Any
 
 from benchmarks.corpus import CONFIG
 from benchmarks.measuring import Clock, peak_mib
-from tabweave.loading import load_splits
-from tabweave.lookup import find_split
-from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS, DataSchema
-from tabweave.tables import (
+from tabweave.tables.files import (
     TableFile,
     write_arrow,
     write_parquet,
 )
+from tabweave.tables.loading import load_splits
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import open_table
 from tabweave.tabular import (
     TabularConfig,
     count_categories,

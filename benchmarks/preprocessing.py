@@ -30,7 +30,7 @@ from benchmarks import corpus, per_row, preparation
 from benchmarks.arms import run
 from benchmarks.project import ROOT
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile
+from tabweave.tables.files import ArrowFile
 from tabweave.tabular import (
     RiskTables,
     count_categories,
@@ -187,7 +187,7 @@ def compare_risk(folder: Path, schema: DataSchema) -> dict[str, float]:
 
 def gather_rate(folder: Path, batches: int) -> float:
     """Rows per second of random batches from the mapped tokens, in wall time."""
-    from tabweave.batches import TokenColumn
+    from tabweave.batching.batches import TokenColumn
 
     column = TokenColumn(ArrowFile(folder / "train_tokens.arrow").open()["text"])
     rows = len(column.row_offsets) - 1

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.measuring import private_mib
-from tabweave.batches import Rows
-from tabweave.sampling import RankBatches, ShuffledBatches
-from tabweave.tables import ArrowFile
+from tabweave.batching.batches import Rows
+from tabweave.batching.sampling import RankBatches, ShuffledBatches
+from tabweave.tables.files import ArrowFile
 
 BATCH, BATCHES = 256, 3_000
 

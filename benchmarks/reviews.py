@@ -15,20 +15,20 @@ import numpy as np
 
 from benchmarks.preparation import table_file, tabular, text
 from benchmarks.project import load_project
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
+from tabweave.batching.sampling import ShuffledBatches
 from tabweave.evaluation.config import METRICS
 from tabweave.evaluation.metrics import compute_metrics
-from tabweave.loading import load_splits
-from tabweave.lookup import find_split
 from tabweave.models.config import ModelConfig
-from tabweave.parted_tables import open_table
-from tabweave.sampling import ShuffledBatches
 from tabweave.schema import SPLITS
-from tabweave.tables import (
+from tabweave.tables.files import (
     ArrowFile,
     write_arrow,
     write_parquet,
 )
+from tabweave.tables.loading import load_splits
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import open_table
 from tabweave.text import TextConfig, learn_or_load_tokenizers, resolve_fields
 from tabweave.training.config import TrainingConfig
 from tabweave.training.plan import TrainingPlan, make_plan

@@ -48,7 +48,7 @@ def measure_way(folder: Path, way: str, encoder: Path, threads: int) -> dict[str
 
     torch.set_num_threads(threads)
     from benchmarks.scoring_files import test_rows
-    from tabweave.export.timing import System, measure
+    from tabweave.export.measures.timing import System, measure
     from tabweave.models import load_model
 
     rows = test_rows(folder, load_model(folder / "model").spec)
@@ -80,8 +80,8 @@ def _way(
 
 def _onnx(folder: Path, name: str, threads: int) -> Callable[[], Callable[[Any], Any]]:
     from tabweave.export.config import OUTPUT, ExportConfig
+    from tabweave.export.measures.timing import onnx_answer
     from tabweave.export.onnx_model import input_names
-    from tabweave.export.timing import onnx_answer
     from tabweave.models import load_model
 
     content = (folder / f"{name}.onnx").read_bytes()
@@ -103,7 +103,7 @@ def _about(folder: Path) -> dict[str, Any]:
 
 def _columns(folder: Path) -> dict[str, np.ndarray]:
     """The raw columns that the model reads, as arrays."""
-    from tabweave.tables import TableFile
+    from tabweave.tables.files import TableFile
 
     table = TableFile(folder / "test.parquet").read()
     found = {}

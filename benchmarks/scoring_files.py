@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.project import load_project
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.export.config import ExportConfig, Int8Limits
-from tabweave.export.int8_models import raw_predict, token_predict
+from tabweave.export.gates.pipeline_gate import export_pipeline
+from tabweave.export.int8.int8_models import raw_predict, token_predict
+from tabweave.export.int8.quantization import int8_gate, quantize
 from tabweave.export.onnx_model import export_model
-from tabweave.export.pipeline_gate import export_pipeline
 from tabweave.export.pipeline_model import CORE, pipeline_model
-from tabweave.export.preparation import Preparation
-from tabweave.export.quantization import int8_gate, quantize
 from tabweave.export.residual_norms import keep_norms_apart
-from tabweave.loading import LoadedData, load_splits
-from tabweave.lookup import find_split
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import build_model, describe_model, save_model
 from tabweave.models.tabular_encoder import NUMERIC, quantile_edges
-from tabweave.parted_tables import open_table
+from tabweave.preparation.reference import Preparation
 from tabweave.schema import SPLITS
-from tabweave.tables import (
+from tabweave.tables.files import (
     ArrowFile,
     TableFile,
     write_arrow,
     write_parquet,
 )
+from tabweave.tables.loading import LoadedData, load_splits
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import open_table
 from tabweave.tabular import (
     FittedTabular,
     TabularConfig,

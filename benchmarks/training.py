@@ -58,7 +58,7 @@ def train_ours(folder: Path, checked_rows: int) -> dict[str, Any]:
     from benchmarks.reviews import text_plan
     from tabweave.training.device import hardware_precision
     from tabweave.training.engine import train_model
-    from tabweave.training.matmul_peak import matmul_peak, training_flops
+    from tabweave.training.measures.matmul_peak import matmul_peak, training_flops
 
     plan = text_plan(folder, **SETTINGS)
     counts = plan.train.token_counts()

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tabweave.fabrication import FabricationConfig, fabricate
-from tabweave.processes import Process
-from tabweave.tables import write_rows
+from tabweave.storage.processes import Process
+from tabweave.tables.files import write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {"train": 240, "val": 80, "test": 120}

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from tabweave.models.config import ARCHITECTURES, ModelConfig, ModelSpec
-from tabweave.tables import ArrowFile, write_arrow
+from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
 from tabweave.text.processing import TokenInfo
 from tabweave.text.tokenization import load_tokenizer_json
@@ -154,7 +154,7 @@ class Tiny:
 
     def rows(self, model_class: str = "trimodal_bert", **files: Any) -> Any:
         """The rows with the text fields that an architecture takes."""
-        from tabweave.batches import Rows
+        from tabweave.batching.batches import Rows
 
         return Rows(*self.files(**files), FIELDS[: field_count(model_class)])
 
@@ -334,7 +334,7 @@ def packed_text(
     """Chunks of random ordinary tokens: their lengths, and the row of each."""
     import torch
 
-    from tabweave.batches import PackedText
+    from tabweave.batching.batches import PackedText
 
     draw = torch.Generator().manual_seed(seed)
     return PackedText(

@@ -7,10 +7,10 @@ import onnxruntime
 import pyarrow as pa
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from tabweave.export.preparation import Preparation
-from tabweave.export.preprocessing import preprocessing_model
-from tabweave.export.preprocessing_session import PreprocessingSession
-from tabweave.export.wordpiece import read_wordpiece
+from tabweave.export.graph.preprocessing import preprocessing_model
+from tabweave.export.graph.preprocessing_session import PreprocessingSession
+from tabweave.export.graph.wordpiece import read_wordpiece
+from tabweave.preparation.reference import Preparation
 from tabweave.schema import DataSchema
 from tabweave.tabular import TabularConfig, fit_tabular
 from tabweave.text.config import ALL_STEPS, TextConfig, TextField

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tabweave.bundle import BundleParts, Sample, write_bundle
-from tabweave.cells import CellRules
 from tabweave.schema import DataSchema
+from tabweave.tables.cells import CellRules
 
 CLASSES = ("no", "yes")
 SHOPS = {"a": 0.5, "b": -0.25, "": 0.125}

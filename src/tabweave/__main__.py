@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tabweave.signals import interruptible, run_again, typed
+from tabweave.running.signals import interruptible, run_again, typed
 
 
 def main() -> None:
     """Runs the command line."""
     if sys.argv[1:2] == ["score"]:
         with interruptible(lambda: f"The same command goes on where it was: {typed()}"):
-            from tabweave.score_command import main as score
+            from tabweave.cli.score import main as score
 
             score(sys.argv[2:])
         return
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def _run_command() -> None:
-    from tabweave.container import choose_logging
+    from tabweave.sagemaker.container import choose_logging
 
     choose_logging()  # before Kedro is imported
     from tabweave.cli import main as run

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tabweave.errors import shorten, some_of
-from tabweave.local_paths import local_path
+from tabweave.storage.local_paths import local_path
 
 SPLITS = ("train", "val", "test")
 PREDICTED = "predicted"

@@ -1,6 +1,6 @@
 """What Kedro asks of a project; no behaviour lives here."""
 
-from tabweave.config_loader import TabweaveConfigLoader
+from tabweave.configuration.loader import TabweaveConfigLoader
 from tabweave.hooks import (
     PROGRESS,
     AdviceHooks,
@@ -9,7 +9,7 @@ from tabweave.hooks import (
     ProvenanceHooks,
     SummaryHooks,
 )
-from tabweave.lineage_view import keep_to_this_machine
+from tabweave.hooks.lineage_view import keep_to_this_machine
 
 # Those that come later are called earlier: an artifact is done when its record is there,
 # and locks are let go of at the very end.

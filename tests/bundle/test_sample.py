@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabweave.bundle.sample import Sample, raw_sample
-from tabweave.cells import CellRules
 from tabweave.errors import ArtifactError
-from tabweave.tables import RawTable
+from tabweave.tables.cells import CellRules
+from tabweave.tables.files import RawTable
 
 RULES = CellRules(null_values=("", "NA"))
 

@@ -4,9 +4,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabweave.artifacts import dump_json
 from tabweave.data_report import data_report
 from tabweave.schema import DataSchema
+from tabweave.storage.artifacts import dump_json
 
 
 def schema_of(classes=("0", "1"), **columns):

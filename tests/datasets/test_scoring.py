@@ -9,7 +9,7 @@ from tabweave.datasets.scoring import (
 )
 from tabweave.errors import ConfigError, MissingDataError, SchemaError
 from tabweave.scoring import ScoreConfig, score_file
-from tabweave.tables import RawTable
+from tabweave.tables.files import RawTable
 
 METADATA = {"kedro-viz": {"layer": "raw"}}
 

@@ -8,8 +8,6 @@ import pyarrow as pa
 import pytest
 from kedro.io.core import DatasetError
 
-from tabweave import delimited
-from tabweave.artifacts import Provenance
 from tabweave.datasets.tables import (
     PREVIEW_CHARACTERS,
     DemoTableDataset,
@@ -22,7 +20,15 @@ from tabweave.datasets.tables import (
 from tabweave.errors import ArtifactError, MissingDataError, SchemaError
 from tabweave.fabrication import FabricationConfig, fabricate
 from tabweave.schema import SPLITS
-from tabweave.tables import FORMATS, RawTable, TableFile, write_parquet, write_rows
+from tabweave.storage.artifacts import Provenance
+from tabweave.tables.files import (
+    FORMATS,
+    RawTable,
+    TableFile,
+    delimited,
+    write_parquet,
+    write_rows,
+)
 
 TABLE = pa.table(
     {

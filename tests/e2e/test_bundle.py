@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tabweave.scoring import Scorer
-from tabweave.tables import TableFile
+from tabweave.tables.files import TableFile
 
 # What a machine that scores may lack.
 BLOCKED = ("torch", "onnx", "transformers", "lightning", "safetensors")

@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 import torch
 
-from tabweave.hyperparameters import (
+from tabweave.models.config import ModelSpec
+from tabweave.models.registry import build_model
+from tabweave.sagemaker.hyperparameters import (
     parse_hyperparameters,
     read_hyperparameters,
     to_parameters,
     unsupported,
 )
-from tabweave.models.config import ModelSpec
-from tabweave.models.registry import build_model
 
 EXAMPLES = json.loads(
     (Path(__file__).parents[1] / "specification_examples.json").read_text("utf-8")
@@ -256,8 +256,8 @@ def test_the_configuration_ships_inside_the_wheel(wheel, root):
 
 MAIN = """
 import argparse, json, sys
-from tabweave import container
-assert container.conf_source().parent == container.Path(container.__file__).parent
+from tabweave.sagemaker import container
+assert container.conf_source().parent == container.Path(container.__file__).parents[1]
 given = json.loads(sys.argv[1])
 job_args = argparse.Namespace(params=given.pop("params"))
 found = container.main(**given, job_args=job_args)
@@ -305,6 +305,6 @@ def test_the_installed_wheel_trains_in_an_empty_folder(wheel, tmp_path):
 def test_python_m_reads_the_folders_of_a_container(wheel, tmp_path):
     if Path("/opt/ml").exists():
         pytest.skip("this is a container of the kind that the command is for")
-    done = run(tmp_path, "-m", "tabweave.container", "--help", path=wheel)
+    done = run(tmp_path, "-m", "tabweave.sagemaker.container", "--help", path=wheel)
     assert done.returncode == 0, done.stderr
     assert "--params" in done.stdout

@@ -7,15 +7,15 @@ import torch
 
 from models_fixtures import field_count, model_config, write_features
 from preparation_fixtures import preparation, text_field
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.export.config import ExportConfig
+from tabweave.export.gates.pipeline_gate import export_pipeline
 from tabweave.export.onnx_model import export_model
-from tabweave.export.pipeline_gate import export_pipeline
-from tabweave.export.preparation import reference_features, reference_tokens
 from tabweave.models.config import ARCHITECTURES
 from tabweave.models.registry import build_model, describe_model
-from tabweave.tables import ArrowFile, write_arrow
+from tabweave.preparation.reference import reference_features, reference_tokens
+from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.training.plan import text_inputs
 
 FEATURES = ("num:price", "missing:price", "num:age", "cat:shop:no", "cat:plan:yes")

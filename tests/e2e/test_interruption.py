@@ -18,9 +18,9 @@ import json, pathlib, sys
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from tabweave.artifacts import Provenance, content_hash
+from tabweave.storage.artifacts import Provenance, content_hash
 from tabweave.hooks import artifact_path
-from tabweave.tables import ArrowFile, RawTable, TableFile
+from tabweave.tables.files import ArrowFile, RawTable, TableFile
 
 def read(found):
     if isinstance(found, ArrowFile):

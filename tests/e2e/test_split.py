@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabweave.schema import SPLITS
-from tabweave.tables import RawTable, write_rows
+from tabweave.tables.files import RawTable, write_rows
 
 ROWS = {"train": 60, "val": 20, "test": 20}
 

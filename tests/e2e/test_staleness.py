@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tabweave.artifacts import write_json
+from tabweave.storage.artifacts import write_json
 
 pytestmark = pytest.mark.slow
 
@@ -142,7 +142,7 @@ from dataclasses import replace
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from tabweave.artifacts import Provenance
+from tabweave.storage.artifacts import Provenance
 from tabweave.errors import ArtifactError
 from tabweave.hooks import artifact_path
 

@@ -13,7 +13,7 @@ from tabweave.evaluation.baseline_tables import (
 from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.predictions import prediction_table
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile, TableFile, write_arrow, write_parquet
+from tabweave.tables.files import ArrowFile, TableFile, write_arrow, write_parquet
 from tabweave.tabular import PrecomputedFile
 
 SCHEMA = DataSchema(

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models_fixtures import FEATURES, write_features
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
 from tabweave.errors import ArtifactError
 from tabweave.evaluation import predict
 from tabweave.evaluation.predict import predict_probabilities

@@ -4,13 +4,13 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from tabweave import delimited, tables
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.evaluation.predictions import prediction_table, scored_batches
-from tabweave.lookup import find_split
-from tabweave.parted_tables import open_table
 from tabweave.schema import DataSchema
-from tabweave.tables import FORMATS, RawTable, write_rows
+from tabweave.tables.files import FORMATS, RawTable, delimited, write_rows
+from tabweave.tables.files import files as tables
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import open_table
 
 SCHEMA = DataSchema(
     id="key", label="y", text=("t",), classes=("no", "yes", "?"), positive_label="?"

@@ -20,8 +20,8 @@ from tabweave.export.compatibility import (
     word_embeddings,
 )
 from tabweave.models.config import ARCHITECTURES, ModelConfig, ModelSpec
+from tabweave.models.encoders.text_encoder import TextEncoder
 from tabweave.models.registry import build_model
-from tabweave.models.text_encoder import TextEncoder
 from tabweave.tabular import RiskTables
 from tabweave.tabular.risk_table import RiskTable
 

@@ -20,7 +20,7 @@ from models_fixtures import (
     write_features,
     write_tokens,
 )
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
 from tabweave.errors import ExportError
 from tabweave.export import onnx_model
 from tabweave.export.config import ExportConfig

@@ -10,6 +10,7 @@ from pipeline_fixtures import answers, make_core
 from preparation_fixtures import TABLE, preparation, text_field
 from tabweave.errors import ExportError
 from tabweave.export.config import TABLE as TAB
+from tabweave.export.graph.preprocessing import preprocessing_model
 from tabweave.export.onnx_model import check_onnx_file
 from tabweave.export.pipeline_model import (
     METADATA_KEY,
@@ -17,8 +18,7 @@ from tabweave.export.pipeline_model import (
     pipeline_model,
     text_names,
 )
-from tabweave.export.preparation import reference_chunks, reference_features
-from tabweave.export.preprocessing import preprocessing_model
+from tabweave.preparation.reference import reference_chunks, reference_features
 
 FEATURES = (
     *("num:price", "num:age", "cat:shop:maybe", "cat:shop:no", "cat:shop:yes"),

@@ -5,10 +5,10 @@ import pytest
 
 from preparation_fixtures import SCRATCH, TABLE, preparation, text_field
 from tabweave.bundle import Sample
-from tabweave.cells import CellRules
-from tabweave.export.preparation import reference_chunks
 from tabweave.export.synthetic_rows import prepared_rows, synthetic_rows
+from tabweave.preparation.reference import reference_chunks
 from tabweave.scoring import Scorer
+from tabweave.tables.cells import CellRules
 
 RULES = CellRules()
 FEATURES = ("num:price", "num:age", "cat:shop:yes", "missing:price")

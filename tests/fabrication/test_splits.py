@@ -14,9 +14,9 @@ from tabweave.fabrication import (
     fabricate,
     fabricate_split,
 )
-from tabweave.loading import load_splits
 from tabweave.schema import SPLITS, DataConfig
-from tabweave.tables import RawTable, write_rows
+from tabweave.tables.files import RawTable, write_rows
+from tabweave.tables.loading import load_splits
 
 ROLES = DataConfig(
     id="order_id",

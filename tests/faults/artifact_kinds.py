@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from tabweave.artifacts import Provenance
 from tabweave.bundle import BundleParts, Sample
-from tabweave.cells import CellRules
 from tabweave.datasets import bundle, compatibility, files, split_files, tables
 from tabweave.schema import DataSchema
 from tabweave.splitting.division import Division
-from tabweave.tables import RawTable, TableFile, write_parquet, write_rows
+from tabweave.storage.artifacts import Provenance
+from tabweave.tables.cells import CellRules
+from tabweave.tables.files import RawTable, TableFile, write_parquet, write_rows
 
 ROWS = 12_000
 NOISE = 1_000_000
@@ -210,7 +210,7 @@ def _read_events(folder: Path) -> Any:
 
 
 def _save_checkpoint(folder: Path, version: int, _: Path) -> None:
-    from tabweave.training.checkpoint import WholeFileCheckpointIO
+    from tabweave.training.checkpoints.checkpoint import WholeFileCheckpointIO
 
     state = {f"model.{k}": v for k, v in _model(version).state_dict().items()}
     path = _entry(files.FolderDataset, "checkpoints")(folder).load() / "last.ckpt"
@@ -218,7 +218,7 @@ def _save_checkpoint(folder: Path, version: int, _: Path) -> None:
 
 
 def _read_checkpoint(folder: Path) -> Any:
-    from tabweave.training.checkpoint import model_weights
+    from tabweave.training.checkpoints.checkpoint import model_weights
 
     return _weights(model_weights(folder / "checkpoints" / "last.ckpt"))
 

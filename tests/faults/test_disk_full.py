@@ -12,8 +12,7 @@ import yaml
 from artifact_kinds import KINDS, everything_in, whole
 from kedro.io.core import DatasetError
 
-from tabweave import container, datasets
-from tabweave.artifacts import PROVENANCE_SUFFIX, Provenance, content_hash
+from tabweave import datasets
 from tabweave.datasets import (
     bundle,
     compatibility,
@@ -26,6 +25,8 @@ from tabweave.datasets import (
 from tabweave.datasets.base import FileDataset
 from tabweave.errors import ConfigError, WriteError, own_error
 from tabweave.export.config import ExportConfig
+from tabweave.sagemaker import container
+from tabweave.storage.artifacts import PROVENANCE_SUFFIX, Provenance, content_hash
 
 pytestmark = pytest.mark.slow
 

@@ -16,10 +16,10 @@ from rank_work import fit_every, predict_every
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.models.config import ARCHITECTURES
 from tabweave.models.registry import save_model
-from tabweave.training.checkpoint import model_weights
+from tabweave.training.checkpoints.checkpoint import model_weights
 from tabweave.training.config import FsdpConfig
 from tabweave.training.fitting import fit
-from tabweave.training.launch import Ranks, launch
+from tabweave.training.processes.launch import Ranks, launch
 
 pytestmark = pytest.mark.slow
 
@@ -179,7 +179,7 @@ def test_predictions_of_two_processes_are_those_of_one(tiny, tmp_path):
 
 def test_the_pieces_of_one_process_are_not_those_of_another(tiny):
     """Rows really are shared: what is compared above is no copy of one process."""
-    from tabweave.sampling import SortedBatches
+    from tabweave.batching.sampling import SortedBatches
 
     counts = tiny.rows("bert", rows=23).token_counts()
     shares = [SortedBatches(counts, 4, rank=n, world=2) for n in (0, 1)]

@@ -7,7 +7,7 @@ import pytest
 from artifact_kinds import everything_in
 from click.testing import CliRunner
 
-from tabweave.score_command import score
+from tabweave.cli.score import score
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ import pytest
 from artifact_kinds import KINDS, save_for_ever, whole
 
 from tabweave.errors import MissingDataError
-from tabweave.lookup import find_split
 from tabweave.schema import SPLITS
+from tabweave.tables.lookup import find_split
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,11 @@ MOST_KILLS = 10 * KILLS
 # What takes long to import; writers are forked from a process that has it.
 LOADED = [
     *("torch.utils.tensorboard.summary", "tensorboard.compat.proto.event_pb2"),
-    *("tabweave.training.checkpoint", "tabweave.models", "tabweave.datasets.files"),
+    *(
+        "tabweave.training.checkpoints.checkpoint",
+        "tabweave.models",
+        "tabweave.datasets.files",
+    ),
     *("tabweave.datasets.tables", "tabweave.datasets.split_files"),
 ]
 

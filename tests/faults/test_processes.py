@@ -8,7 +8,11 @@ import time
 import pytest
 from trainings import Trouble, broken_metric
 
-from tabweave.training.checkpoint import LAST, checkpoint_values, model_weights
+from tabweave.training.checkpoints.checkpoint import (
+    LAST,
+    checkpoint_values,
+    model_weights,
+)
 
 pytestmark = pytest.mark.slow
 

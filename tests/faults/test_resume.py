@@ -11,11 +11,11 @@ import pytest
 from trainings import Trouble, digest
 
 from tabweave.errors import ArtifactError
-from tabweave.hyperparameters import Hyperparameters, to_parameters
-from tabweave.training.checkpoint import LAST, checkpoint_values
+from tabweave.sagemaker.hyperparameters import Hyperparameters, to_parameters
+from tabweave.training.checkpoints.checkpoint import LAST, checkpoint_values
+from tabweave.training.checkpoints.sharded import joined_weights
 from tabweave.training.engine import train_model
 from tabweave.training.fitting import epoch_batches
-from tabweave.training.parts import joined_weights
 
 pytestmark = pytest.mark.slow
 

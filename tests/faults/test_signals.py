@@ -7,7 +7,7 @@ import time
 import pytest
 from trainings import Trouble
 
-from tabweave.training.checkpoint import LAST, checkpoint_values
+from tabweave.training.checkpoints.checkpoint import LAST, checkpoint_values
 
 pytestmark = pytest.mark.slow
 

@@ -127,7 +127,7 @@ def _recorder(run: Run) -> Any:
     """A callback that notes every batch and brings the trouble."""
     from lightning.pytorch.callbacks import Callback
 
-    from tabweave.training.distributed import rank_and_world
+    from tabweave.training.processes.distributed import rank_and_world
 
     class Recorder(Callback):
         def __init__(self) -> None:

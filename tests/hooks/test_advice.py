@@ -2,9 +2,9 @@ import shlex
 
 import pytest
 
+from tabweave.configuration.overrides import parse_overrides
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.hooks.advice import AdviceHooks, rerun_command, started_by
-from tabweave.overrides import parse_overrides
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ from pathlib import Path
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from tabweave.errors import InUseError
-from tabweave.run_locks import locked, writing
+from tabweave.running.run_locks import locked, writing
 bootstrap_project(Path.cwd())
 
 def run(name):

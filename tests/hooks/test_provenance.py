@@ -1,6 +1,6 @@
 from hooks_fixtures import make_node, save
-from tabweave.artifacts import Provenance, content_hash
 from tabweave.hooks import artifact_path
+from tabweave.storage.artifacts import Provenance, content_hash
 from tabweave.tabular.config import TabularConfig
 
 

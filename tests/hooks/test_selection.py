@@ -9,9 +9,9 @@ from kedro.pipeline import Pipeline
 from kedro_datasets.json import JSONDataset
 
 from hooks_fixtures import FIT, LOAD, USE, check, make_node, refusal, save
-from tabweave.artifacts import STAGE_FORMATS, Provenance, write_json
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.hooks import ProvenanceHooks
+from tabweave.storage.artifacts import STAGE_FORMATS, Provenance, write_json
 from tabweave.tabular.config import TabularConfig
 
 SCALE = make_node(["schema", "imputer"], "scaler", "scale", "tabular")

@@ -6,10 +6,15 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
 from hooks_fixtures import FIT, LOAD, USE, check, make_node, refusal, save
-from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, write_json
 from tabweave.datasets.tables import RawTableDataset
 from tabweave.hooks import ProvenanceHooks, artifact_path
 from tabweave.hooks.staleness import Hashes
+from tabweave.storage.artifacts import (
+    STAGE_FORMATS,
+    Provenance,
+    content_hash,
+    write_json,
+)
 from tabweave.tabular.config import TabularConfig
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from models_fixtures import FEATURES, KIND_SIZES, model_config
-from tabweave.batches import pad
+from tabweave.batching.batches import pad
 from tabweave.models.classifier import (
     Classifier,
     PaddedClassifier,

@@ -8,6 +8,8 @@ from torch.nn.functional import gelu
 
 from models_fixtures import packed_text
 from tabweave.models.config import ModelConfig
+from tabweave.models.encoders.text_encoder import EncodedText
+from tabweave.models.encoders.token_states import PackedStates
 from tabweave.models.fusion import (
     ConcatFusion,
     CrossAttentionFusion,
@@ -16,8 +18,6 @@ from tabweave.models.fusion import (
     Parts,
     Widths,
 )
-from tabweave.models.text_encoder import EncodedText
-from tabweave.models.token_states import PackedStates
 
 ROWS, WIDTH = 6, 8
 # Widths of the text fields, and of the table; its four features are beside its vector.

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from tabweave.models.config import ARCHITECTURES
+from tabweave.models.encoders.text_encoder import TextEncoder
 from tabweave.models.fusion import Fusion
 from tabweave.models.parts import FUSIONS, NONE, TEXT_ENCODERS
-from tabweave.models.text_encoder import TextEncoder
 
 
 @pytest.mark.parametrize(

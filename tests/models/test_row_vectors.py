@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from models_fixtures import FIELDS, small_disk
-from tabweave.batches import PackedText, RowVectors
+from tabweave.batching.batches import PackedText, RowVectors
 from tabweave.errors import ArtifactError
 from tabweave.models.registry import build_model
 from tabweave.models.row_vectors import frozen_rows, vectors_key

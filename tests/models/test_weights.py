@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tabweave.errors import ArtifactError, ConfigError
-from tabweave.models.encoder_config import pretrained_encoder_config
+from tabweave.models.encoders.encoder_config import pretrained_encoder_config
+from tabweave.models.encoders.transformer_encoder import pretrained_model
 from tabweave.models.registry import build_model, load_model, save_model
-from tabweave.models.transformer_encoder import pretrained_model
 from tabweave.models.weights import check_finite, check_shapes, stored_shapes
 
 WEIGHTS = "model.safetensors"

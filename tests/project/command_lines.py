@@ -16,10 +16,10 @@ LIMIT_S = 60
 
 
 def call(words):
-    """What `kedro`, `tabweave` or `python -m tabweave.container` do with these words."""
+    """What `kedro`, `tabweave` or the container's module do with these words."""
     sys.argv = words
     if words[0] == "container":
-        from tabweave.container import command
+        from tabweave.sagemaker.container import command
 
         command(words[1:])
     elif words[0] == "kedro":
@@ -85,7 +85,7 @@ def warm():
     from kedro.framework.startup import bootstrap_project
 
     import tabweave.cli
-    import tabweave.container
+    import tabweave.sagemaker.container
     import tabweave.scoring  # noqa: F401
 
     bootstrap_project(os.getcwd())

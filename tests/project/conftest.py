@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from kedro.io import DataCatalog
 
-from tabweave.config_loader import TabweaveConfigLoader
+from tabweave.configuration.loader import TabweaveConfigLoader
 from tabweave.pipeline_registry import register_pipelines
 from tabweave.settings import CONFIG_LOADER_ARGS
 

@@ -1,7 +1,7 @@
 import pytest
 from kedro.io import DataCatalog
 
-from tabweave.config_loader import TabweaveConfigLoader
+from tabweave.configuration.loader import TabweaveConfigLoader
 from tabweave.errors import ConfigError
 from tabweave.project_setup.environment import ARTIFACT_FOLDERS
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from kedro.framework.cli.project import run as kedro_run
 
-from tabweave.config_loader import TabweaveConfigLoader
-from tabweave.kedro_errors import one_screen_errors
-from tabweave.parameters import PARAMETER_TYPES
+from tabweave.cli.kedro_errors import one_screen_errors
+from tabweave.configuration.loader import TabweaveConfigLoader
+from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.settings import CONFIG_LOADER_ARGS
 
 DRIVER = Path(__file__).with_name("command_lines.py")

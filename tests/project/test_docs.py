@@ -15,10 +15,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.errors import did_you_mean
 from tabweave.hooks import STAGES
 from tabweave.models.config import ARCHITECTURES
-from tabweave.parameters import PARAMETER_TYPES
 from tabweave.pipeline_registry import register_pipelines
 from tabweave.text.config import MINIMAL_STEPS
 

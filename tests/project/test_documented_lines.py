@@ -19,7 +19,7 @@ from documentation_fixtures import (
     prose,
     shown_lines,
 )
-from tabweave.parameters import check_parameters
+from tabweave.configuration.parameters import check_parameters
 from tabweave.schema import DataSchema
 from tabweave.tabular import (
     PrecomputedFile,

@@ -2,8 +2,8 @@ import logging.config
 
 import yaml
 
-from tabweave.config_loader import TabweaveConfigLoader
-from tabweave.parameters import PARAMETER_TYPES
+from tabweave.configuration.loader import TabweaveConfigLoader
+from tabweave.configuration.parameters import PARAMETER_TYPES
 
 
 def test_the_configuration_of_every_environment_is_valid(configuration, env):

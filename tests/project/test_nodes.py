@@ -3,8 +3,8 @@ import inspect
 import textwrap
 import typing
 
+from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.hooks import STAGES
-from tabweave.parameters import PARAMETER_TYPES
 
 LONGEST_BODY, LONGEST_FILE = 25, 150
 PARAMETER = "params:"

@@ -165,11 +165,12 @@ def test_names_of_the_package_on_a_page_exist(path):
 
 
 def test_the_check_of_names_can_fail():
-    page = "`tabweave.lookup.no`\n```python\nfrom tabweave.tables import nothing\n```\n"
+    code = "from tabweave.tables.files import nothing"
+    page = f"`tabweave.tables.lookup.no`\n```python\n{code}\n```\n"
     names = list(names_of_the_package(page))
-    assert {"tabweave.lookup.no", "tabweave.tables.nothing"} <= set(names)
-    assert pydoc.locate("tabweave.lookup.no") is None
-    assert pydoc.locate("tabweave.tables.nothing") is None
+    assert {"tabweave.tables.lookup.no", "tabweave.tables.files.nothing"} <= set(names)
+    assert pydoc.locate("tabweave.tables.lookup.no") is None
+    assert pydoc.locate("tabweave.tables.files.nothing") is None
 
 
 def test_data_names_every_file_that_a_stage_writes():

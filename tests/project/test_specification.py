@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tabweave.config_loader import SWITCHES
-from tabweave.container import INPUTS, OUTPUTS
-from tabweave.hyperparameters import PLACES, Hyperparameters
-from tabweave.hyperparameters.places import (
+from tabweave.configuration.loader import SWITCHES
+from tabweave.configuration.parameters import PARAMETER_TYPES
+from tabweave.models.config import ARCHITECTURES
+from tabweave.sagemaker.container import INPUTS, OUTPUTS
+from tabweave.sagemaker.hyperparameters import PLACES, Hyperparameters
+from tabweave.sagemaker.hyperparameters.places import (
     SPECIFIED_MODELS,
     Computed,
     Moved,
     Refused,
 )
-from tabweave.models.config import ARCHITECTURES
-from tabweave.parameters import PARAMETER_TYPES
 from tabweave.text.config import ALL_STEPS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "specification.md"
@@ -195,7 +195,7 @@ def is_importable(name):
 
 def test_the_check_of_names_can_fail(root, dataset_names):
     for name in (
-        "tabweave.loading.nothing",
+        "tabweave.tables.loading.nothing",
         "training.nothing",
         "nothing",
         "{split}.x",

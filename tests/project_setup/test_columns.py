@@ -8,7 +8,7 @@ import pytest
 from tabweave.errors import SchemaError
 from tabweave.project_setup import columns as module
 from tabweave.project_setup.columns import ID_NAME, sample_columns, whole_column
-from tabweave.tables import RawTable
+from tabweave.tables.files import RawTable
 
 
 def csv_column(tmp_path, name, cells):
@@ -156,7 +156,7 @@ def test_the_sample_is_the_head_and_the_whole_is_whole(tmp_path, monkeypatch):
 
 
 def test_the_sample_spans_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("tabweave.tables.ROWS_PER_BATCH", 2)
+    monkeypatch.setattr("tabweave.tables.files.ROWS_PER_BATCH", 2)
     monkeypatch.setattr(module, "SAMPLE_ROWS", 5)
     column = parquet_column(tmp_path, list(range(9)))
     assert column.cells.to_pylist() == ["0", "1", "2", "3", "4"]

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabweave.errors import MissingDataError, SchemaError
-from tabweave.loading import load_splits
-from tabweave.lookup import find_split
-from tabweave.parted_tables import open_table
 from tabweave.project_setup import infer_roles
 from tabweave.project_setup import roles as module
+from tabweave.tables.loading import load_splits
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import open_table
 
 CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "womens_clothing"
 ROWS = 60

@@ -22,7 +22,7 @@ from tabweave.errors import ArtifactError, ConfigError, SchemaError
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.scoring.parts import parts_folder
 from tabweave.scoring.work import Work
-from tabweave.tables import FORMATS, RawTable, write_rows
+from tabweave.tables.files import FORMATS, RawTable, write_rows
 
 CONFIG = ScoreConfig(threads=1, window_rows=7, batch_rows=3)
 COUNT = 40

@@ -2,11 +2,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tabweave import tables
-from tabweave.cells import CellRules
 from tabweave.errors import SchemaError
 from tabweave.scoring.input_file import InputFile, check_fits
-from tabweave.tables import RawTable
+from tabweave.tables.cells import CellRules
+from tabweave.tables.files import RawTable
+from tabweave.tables.files import files as tables
 
 READS = {"note": "text", "price": "numeric"}
 RULES = CellRules(null_values=("", "NA"), max_cell_bytes=20)

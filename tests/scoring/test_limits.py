@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tabweave.bundle import open_bundle
+from tabweave.cli.score import MAX_DATA
 from tabweave.errors import ArtifactError
-from tabweave.score_command import MAX_DATA
 from tabweave.scoring import limits
 from tabweave.scoring.runtime import PipelineRuntime
 
@@ -128,7 +128,7 @@ def test_a_command_bounds_texts_as_well(bundle_kit, tmp_path):
     source.write_text("id,note,shop,price\n1,a,a,1\n", encoding="utf-8")
     code = (
         "import sys; from tabweave import score_command as limits;"
-        "limits.MAX_DATA = 700 * 2**20; from tabweave.score_command import main;"
+        "limits.MAX_DATA = 700 * 2**20; from tabweave.cli.score import main;"
         "main(sys.argv[1:])"
     )
     done = subprocess.run(

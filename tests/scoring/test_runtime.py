@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tabweave.bundle import open_bundle
 from tabweave.errors import ArtifactError
-from tabweave.export.quantization import SMALLEST_WEIGHT, quantize
+from tabweave.export.int8.quantization import SMALLEST_WEIGHT, quantize
 from tabweave.scoring.runtime import (
     BatchSize,
     PipelineRuntime,

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tabweave.cells import CellRules
-from tabweave.loading import load_splits
 from tabweave.schema import DataConfig
 from tabweave.scoring.typed_cells import readable_text, typed_columns
-from tabweave.tables import RawTable
+from tabweave.tables.cells import CellRules
+from tabweave.tables.files import RawTable
+from tabweave.tables.loading import load_splits
 
 RULES = CellRules(null_values=("", "NA"), max_cell_bytes=9)
 REPAIR = RULES.model_copy(update={"invalid_utf8": "repair"})

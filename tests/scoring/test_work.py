@@ -9,7 +9,7 @@ from tabweave.scoring import ScoreConfig, Scorer
 from tabweave.scoring.input_file import InputFile
 from tabweave.scoring.parts import opened_parts
 from tabweave.scoring.work import Work
-from tabweave.tables import RawTable
+from tabweave.tables.files import RawTable
 
 LINES = ["id,note,shop,price,more", "1,a,a,1,x", "2,ee,b,dear,y", "3,,,,z", "4,i,a,2,"]
 

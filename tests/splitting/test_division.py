@@ -12,7 +12,7 @@ from tabweave.errors import ArtifactError, SchemaError
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.division import divide
-from tabweave.tables import FORMATS, RawTable, write_rows
+from tabweave.tables.files import FORMATS, RawTable, write_rows
 
 DATA = DataConfig(id="id", label="y", text=("text",))
 SETTINGS = {

@@ -6,13 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabweave.errors import ArtifactError, SchemaError
-from tabweave.lookup import find_split, find_table
-from tabweave.parted_tables import open_table
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.division import divide
 from tabweave.splitting.files import MANIFEST, file_name, write_division
-from tabweave.tables import FORMATS, RawTable, write_rows
+from tabweave.tables.files import FORMATS, RawTable, write_rows
+from tabweave.tables.lookup import find_split, find_table
+from tabweave.tables.parted_tables import open_table
 
 DATA = DataConfig(id="id", label="y", numeric=("n",))
 TABLE = pa.table(

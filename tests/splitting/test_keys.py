@@ -6,7 +6,7 @@ from tabweave.errors import ConfigError, SchemaError
 from tabweave.schema import DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.keys import read_keys
-from tabweave.tables import RawTable
+from tabweave.tables.files import RawTable
 
 DATA = DataConfig(id="id", label="y", text=("title", "body"))
 STRATIFIED = SplitConfig()

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tabweave.artifacts import dump_json
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.schema import DataSchema
+from tabweave.storage.artifacts import dump_json
 from tabweave.tabular import (
     Imputer,
     RiskTables,

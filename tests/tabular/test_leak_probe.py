@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tabweave.artifacts import dump_json
 from tabweave.schema import DataSchema
+from tabweave.storage.artifacts import dump_json
 from tabweave.tabular import (
     PrecomputedFile,
     TabularConfig,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabweave.artifacts import dump_json
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.schema import DataSchema
+from tabweave.storage.artifacts import dump_json
 from tabweave.tabular import (
     Imputer,
     PrecomputedFile,

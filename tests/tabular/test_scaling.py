@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tabweave.artifacts import dump_json
 from tabweave.errors import ArtifactError
+from tabweave.storage.artifacts import dump_json
 from tabweave.tabular.scaling import Scaler, fit_scaler
 
 RNG = np.random.default_rng(0)

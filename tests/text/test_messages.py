@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabweave.tables import TableFile, write_parquet
+from tabweave.tables.files import TableFile, write_parquet
 from tabweave.text import messages
 from tabweave.text.cleaning import message_cleaner
 from tabweave.text.config import ALL_STEPS, MINIMAL_STEPS, TextField

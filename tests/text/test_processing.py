@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile, TableFile, write_arrow, write_parquet
+from tabweave.tables.files import ArrowFile, TableFile, write_arrow, write_parquet
 from tabweave.text import messages
 from tabweave.text.cleaning import message_cleaner
 from tabweave.text.config import (

@@ -9,9 +9,9 @@ from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from tabweave.batches import as_is
+from tabweave.batching.batches import as_is
+from tabweave.batching.sampling import SortedBatches
 from tabweave.evaluation.metrics import MetricResult
-from tabweave.sampling import SortedBatches
 from tabweave.training.engine import train_model
 from tabweave.training.epochs import Epochs
 from tabweave.training.fitting import epoch_batches

@@ -10,7 +10,7 @@ FRESH_HEAP = """
 import resource
 import torch
 from tabweave.training.allocator import keeping_freed_memory
-from tabweave.training.memory import resident_memory_mib
+from tabweave.training.measures.memory import resident_memory_mib
 
 def faults(steps=10):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

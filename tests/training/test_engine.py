@@ -11,7 +11,7 @@ from safetensors.torch import load
 from models_fixtures import WITH_CLASSES, model_config, small_disk
 from tabweave.errors import ArtifactError
 from tabweave.models.registry import save_model
-from tabweave.training.checkpoint import model_weights
+from tabweave.training.checkpoints.checkpoint import model_weights
 from tabweave.training.config import PRETRAINED_RATE
 from tabweave.training.engine import train_model
 

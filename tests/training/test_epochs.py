@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tabweave.batching.sampling import ShuffledBatches
 from tabweave.errors import TrainingError
-from tabweave.sampling import ShuffledBatches
 from tabweave.training.config import TrainingConfig
 from tabweave.training.epochs import Epochs, loss_shares
 

@@ -10,10 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from models_fixtures import model_config
-from tabweave.artifacts import dump_json
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
+from tabweave.batching.sampling import ShuffledBatches
 from tabweave.errors import TrainingError
-from tabweave.sampling import ShuffledBatches
+from tabweave.storage.artifacts import dump_json
 from tabweave.training import fitting
 from tabweave.training.device import hardware_precision
 from tabweave.training.engine import train_model

@@ -1,7 +1,7 @@
 import pytest
 
 from tabweave.errors import TrainingError
-from tabweave.models import transformer_encoder
+from tabweave.models.encoders import transformer_encoder
 from tabweave.training.engine import train_model
 from tabweave.training.leak_check import leak_check_rows
 

@@ -18,7 +18,7 @@ from models_fixtures import (
 from tabweave.errors import ArtifactError, ConfigError, TrainingError
 from tabweave.evaluation.config import validation_metrics
 from tabweave.models.config import ARCHITECTURES
-from tabweave.tables import ArrowFile, write_arrow
+from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.training.config import TrainingConfig
 from tabweave.training.plan import make_plan, text_inputs
 

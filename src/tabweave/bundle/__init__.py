@@ -11,8 +11,8 @@ from tabweave.bundle.manifest import FileEntry, Manifest
 from tabweave.bundle.onnx_scan import DOMAINS, scan_onnx
 from tabweave.bundle.reading import Bundle, open_bundle
 from tabweave.bundle.sample import Sample, raw_sample
-from tabweave.bundle.strict_json import parse_json
 from tabweave.bundle.writing import BundleParts, installed_versions, write_bundle
+from tabweave.storage.strict_json import parse_json
 
 __all__ = [
     "BUNDLE_FORMAT",

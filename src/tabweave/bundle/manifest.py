@@ -19,8 +19,8 @@ from tabweave.bundle.contents import (
     name_fault,
     part_of,
 )
-from tabweave.bundle.strict_json import parse_json
 from tabweave.errors import ArtifactError, Problems, shorten, some_of
+from tabweave.storage.strict_json import parse_json
 
 
 def not_whole(what: str) -> ArtifactError:

@@ -14,10 +14,10 @@ from tabweave.bundle.contents import MANIFEST, MANIFEST_LIMIT, PIPELINE, part_of
 from tabweave.bundle.folder import OpenFolder, opened_folder
 from tabweave.bundle.manifest import FileEntry, Manifest, not_whole, read_manifest
 from tabweave.bundle.onnx_scan import scan_onnx
-from tabweave.bundle.strict_json import parse_json
-from tabweave.cells import CellRules
 from tabweave.errors import ArtifactError, Problems, shorten
 from tabweave.schema import DataSchema
+from tabweave.storage.strict_json import parse_json
+from tabweave.tables.cells import CellRules
 
 _Model = TypeVar("_Model", bound=BaseModel)
 # Parsed to be verified like the others, but too large to be kept for nothing.

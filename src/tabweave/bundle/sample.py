@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from tabweave.cells import CellRules, byte_lengths, typed_numbers, typed_text
 from tabweave.errors import ArtifactError
-from tabweave.parted_tables import Source
+from tabweave.tables.cells import CellRules, byte_lengths, typed_numbers, typed_text
+from tabweave.tables.parted_tables import Source
 
 Cell: TypeAlias = str | float | None
 SAMPLE_BYTES = 2**20

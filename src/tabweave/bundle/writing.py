@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import tabweave
-from tabweave.artifacts import dump_json, replacing_folder
 from tabweave.bundle.contents import (
     BUNDLE_FORMAT,
     MANIFEST,
@@ -25,9 +24,10 @@ from tabweave.bundle.contents import (
 from tabweave.bundle.manifest import FileEntry, Manifest
 from tabweave.bundle.reading import open_bundle
 from tabweave.bundle.sample import Sample
-from tabweave.cells import CellRules
 from tabweave.errors import ArtifactError
 from tabweave.schema import DataSchema
+from tabweave.storage.artifacts import dump_json, replacing_folder
+from tabweave.tables.cells import CellRules
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy")
 

@@ -10,10 +10,10 @@ import json
 import pickle
 from typing import Any, BinaryIO
 
-from tabweave.artifacts import dump_json, write_bytes
 from tabweave.datasets.base import FileDataset
 from tabweave.errors import ArtifactError, ExportError
-from tabweave.restricted_pickle import read_pickle
+from tabweave.storage.artifacts import dump_json, write_bytes
+from tabweave.storage.restricted_pickle import read_pickle
 
 PROTOCOL = 4
 """Of the pickles: read by every Python 3."""
@@ -28,7 +28,7 @@ class PthDataset(FileDataset[dict[str, Any], dict[str, Any]]):
         Raises:
             ArtifactError: The file is missing, damaged, or no such file.
         """
-        from tabweave.training.archive import load_archive
+        from tabweave.training.checkpoints.archive import load_archive
 
         if not self.path.is_file():
             raise ArtifactError(f"{self.path} does not exist.", stages=("export",))

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import ImagePreview, JSONPreview
 
-from tabweave.artifacts import (
+from tabweave.datasets.base import FileDataset
+from tabweave.errors import ArtifactError
+from tabweave.storage.artifacts import (
     Provenance,
     dump_json,
     read_json,
@@ -21,8 +23,6 @@ from tabweave.artifacts import (
     write_bytes,
     write_json,
 )
-from tabweave.datasets.base import FileDataset
-from tabweave.errors import ArtifactError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

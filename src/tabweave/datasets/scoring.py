@@ -11,11 +11,11 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
-from tabweave.lookup import find_table
-from tabweave.parted_tables import Source, open_as_named, open_table
 from tabweave.schema import Quoting
 from tabweave.scoring import ScoreConfig, score_file
-from tabweave.tables import RawTable
+from tabweave.tables.files import RawTable
+from tabweave.tables.lookup import find_table
+from tabweave.tables.parted_tables import Source, open_as_named, open_table
 
 
 class DeployedBundleDataset(FileDataset[Any, Path]):

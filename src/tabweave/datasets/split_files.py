@@ -9,10 +9,10 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
-from tabweave.lookup import find_split
-from tabweave.parted_tables import Source, open_table
 from tabweave.schema import SPLITS, Quoting
 from tabweave.splitting import Division, write_division
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import Source, open_table
 
 
 class SourceTableDataset(UsersFileDataset):

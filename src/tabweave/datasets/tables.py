@@ -12,14 +12,12 @@ import pyarrow as pa
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import TablePreview
 
-from tabweave.artifacts import Provenance
 from tabweave.datasets.base import FileDataset
 from tabweave.errors import ConfigError
 from tabweave.evaluation.predictions import scored_batches
-from tabweave.lookup import Found, find_split, find_table
-from tabweave.parted_tables import Source, open_table
 from tabweave.schema import InvalidUtf8, Quoting
-from tabweave.tables import (
+from tabweave.storage.artifacts import Provenance
+from tabweave.tables.files import (
     FORMATS,
     ArrowFile,
     RawTable,
@@ -28,6 +26,8 @@ from tabweave.tables import (
     write_parquet,
     write_rows,
 )
+from tabweave.tables.lookup import Found, find_split, find_table
+from tabweave.tables.parted_tables import Source, open_table
 
 PREVIEW_CHARACTERS = 120
 

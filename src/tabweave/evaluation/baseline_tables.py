@@ -13,7 +13,7 @@ from tabweave.evaluation.baselines import Baseline, BaselineInputs, fit_baseline
 from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.predictions import Floats, Integers
 from tabweave.schema import DataSchema, probability_columns
-from tabweave.tables import ArrowFile, TableFile
+from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tabular import PrecomputedFile, select_columns
 
 NUMERIC = ("num:", "missing:")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tabweave.artifacts import number_or_none
 from tabweave.evaluation.config import MetricName
 from tabweave.evaluation.predictions import (
     Floats,
@@ -23,6 +22,7 @@ from tabweave.evaluation.predictions import (
     check_predictions,
     predicted_classes,
 )
+from tabweave.storage.artifacts import number_or_none
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 
-from tabweave.artifacts import scratch_folder
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
+from tabweave.batching.sampling import TOKENS_AT_ONCE, SortedBatches
 from tabweave.errors import ArtifactError
 from tabweave.models.classifier import Classifier
 from tabweave.models.registry import load_model, save_model
-from tabweave.sampling import TOKENS_AT_ONCE, SortedBatches
+from tabweave.storage.artifacts import scratch_folder
 from tabweave.training.config import FsdpConfig, TrainingConfig
-from tabweave.training.distributed import gathered, rank_and_world
-from tabweave.training.launch import Ranks, launch
-from tabweave.training.strategy import shard
+from tabweave.training.processes.distributed import gathered, rank_and_world
+from tabweave.training.processes.launch import Ranks, launch
+from tabweave.training.processes.strategy import shard
 
 if TYPE_CHECKING:
     from tabweave.evaluation.config import Precision

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, shorten
-from tabweave.headers import check_room_for
-from tabweave.parted_tables import Source
 from tabweave.schema import PREDICTED, DataSchema, probability_columns
+from tabweave.tables.headers import check_room_for
+from tabweave.tables.parted_tables import Source
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
@@ -116,7 +116,7 @@ def scored_batches(
         id_column: Column of the file to compare with the predictions' ids, row by row.
 
     Returns:
-        Batches and their schema, as `tabweave.tables.write_rows` takes them.
+        Batches and their schema, as `tabweave.tables.files.write_rows` takes them.
 
     Raises:
         SchemaError: The file has a column of such a name, or two of one name. Raised

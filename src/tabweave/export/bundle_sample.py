@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from tabweave.artifacts import scratch_folder
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
 from tabweave.bundle import Sample, raw_sample
 from tabweave.bundle.contents import INT8_PIPELINE, PIPELINE
 from tabweave.bundle.sample import Cell
-from tabweave.cells import CellRules
 from tabweave.errors import ArtifactError
 from tabweave.export.config import SampleRows
-from tabweave.export.int8_models import raw_probabilities
+from tabweave.export.int8.int8_models import raw_probabilities
 from tabweave.export.onnx_model import reference_probabilities
-from tabweave.export.preparation import Preparation
 from tabweave.export.synthetic_rows import prepared_rows, synthetic_rows
 from tabweave.models.classifier import Classifier
-from tabweave.parted_tables import Source
-from tabweave.tables import ArrowFile
+from tabweave.preparation.reference import Preparation
+from tabweave.storage.artifacts import scratch_folder
+from tabweave.tables.cells import CellRules
+from tabweave.tables.files import ArrowFile
+from tabweave.tables.parted_tables import Source
 
 Models: TypeAlias = tuple[Classifier, bytes]
 """The trained model, and pipeline.int8.onnx or nothing."""

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from tabweave.errors import ArtifactError, ExportError, shorten, some_of
 from tabweave.models.classifier import Classifier
-from tabweave.models.embedding import EmbeddingEncoder
-from tabweave.models.text_encoder import TextEncoder
-from tabweave.models.transformer_encoder import TransformerEncoder
+from tabweave.models.encoders.embedding import EmbeddingEncoder
+from tabweave.models.encoders.text_encoder import TextEncoder
+from tabweave.models.encoders.transformer_encoder import TransformerEncoder
 from tabweave.schema import Parameters, probability_columns
 from tabweave.tabular import RiskTables
 

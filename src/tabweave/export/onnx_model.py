@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch.export import Dim
 
-from tabweave.artifacts import naming_the_disk, scratch_folder
-from tabweave.batches import Batch, PackedText, Rows, pad
+from tabweave.batching.batches import Batch, PackedText, Rows, pad
 from tabweave.errors import ExportError, WriteError, shorten
 from tabweave.export.config import OUTPUT, TABLE, ExportConfig
-from tabweave.export.parity_rows import parity_rows
+from tabweave.export.gates.parity_rows import parity_rows
 from tabweave.export.residual_norms import keep_norms_apart
 from tabweave.models.classifier import Classifier, PaddedClassifier
 from tabweave.models.config import ModelSpec
 from tabweave.scoring.runtime import session_options
+from tabweave.storage.artifacts import naming_the_disk, scratch_folder
 
 logger = logging.getLogger(__name__)
 

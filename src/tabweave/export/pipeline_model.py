@@ -19,15 +19,15 @@ from onnx import (
 
 from tabweave.errors import ExportError
 from tabweave.export.config import LABEL, OUTPUT, TABLE
-from tabweave.export.graph_builder import Graph
-from tabweave.export.groups_graph import in_groups
-from tabweave.export.preparation import Preparation
-from tabweave.export.preprocessing import (
+from tabweave.export.graph.graph_builder import Graph
+from tabweave.export.graph.groups_graph import in_groups
+from tabweave.export.graph.preprocessing import (
     DROPPED_CHARACTERS,
     DROPPED_TOKENS,
     preprocessing_inputs,
     preprocessing_model,
 )
+from tabweave.preparation.reference import Preparation
 
 METADATA_KEY, PIPELINE_FORMAT = "tabweave", 1
 CORE = "model_"
@@ -52,8 +52,8 @@ def build_pipeline(preprocessing: ModelProto, core: ModelProto) -> ModelProto:
     """Puts a preprocessing model and a model together; the label follows.
 
     Args:
-        preprocessing: As `tabweave.export.preprocessing.preprocessing_model` gives it,
-            in the opset of the core.
+        preprocessing: In the opset of the core, as
+            `tabweave.export.graph.preprocessing.preprocessing_model` gives it.
         core: The model; it is changed.
 
     Raises:

@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from tabweave.batches import LABEL, ROW_ID, Rows
+from tabweave.batching.batches import LABEL, ROW_ID, Rows
 from tabweave.bundle.sample import Cell
-from tabweave.cells import CellRules, typed_numbers
-from tabweave.export.preparation import (
+from tabweave.preparation.reference import (
     Preparation,
     reference_features,
     reference_tokens,
 )
-from tabweave.tables import ArrowFile, write_arrow
+from tabweave.tables.cells import CellRules, typed_numbers
+from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.text import TextField
 from tabweave.text.dialogue import BEGIN, END
 

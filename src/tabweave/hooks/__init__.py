@@ -1,7 +1,7 @@
 """What happens around a run: stale inputs are refused, and the user is told how it went.
 
-Behaviour lives in `tabweave.artifacts` and `tabweave.evaluation.summary`; the hooks see
-what Kedro does and call them.
+Behaviour lives in `tabweave.storage.artifacts` and `tabweave.evaluation.summary`; the
+hooks see what Kedro does and call them.
 """
 
 from tabweave.hooks.advice import AdviceHooks, rerun_command, started_by

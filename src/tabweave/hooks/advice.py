@@ -10,8 +10,8 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from tabweave.configuration.overrides import format_overrides
 from tabweave.errors import own_error
-from tabweave.overrides import format_overrides
 
 CONTAINER = "container"
 """Environment of a run from hyperparameters.json, whose stages have no command."""

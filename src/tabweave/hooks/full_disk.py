@@ -10,9 +10,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
 
-from tabweave.artifacts import free_space
 from tabweave.errors import WriteError, own_error
 from tabweave.hooks.stages import PARAMETER, artifact_path
+from tabweave.storage.artifacts import free_space
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

@@ -15,10 +15,10 @@ from kedro.framework.session import KedroSession
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from tabweave.artifacts import Provenance
 from tabweave.hooks.stages import artifact_path
-from tabweave.processes import die_with_parent
-from tabweave.run_locks import Claim, RunLocks, filling, reading, writing
+from tabweave.running.run_locks import Claim, RunLocks, filling, reading, writing
+from tabweave.storage.artifacts import Provenance
+from tabweave.storage.processes import die_with_parent
 
 ABOVE = 3
 """Folders above a file in which a run may have replaced it: ``<output>/<split>/<file>``."""

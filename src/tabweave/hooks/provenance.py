@@ -14,7 +14,6 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from tabweave import __version__
-from tabweave.artifacts import STAGE_FORMATS, Provenance
 from tabweave.errors import ArtifactError, Problems
 from tabweave.hooks.advice import rerun_command
 from tabweave.hooks.selection import refuse_versions
@@ -27,6 +26,7 @@ from tabweave.hooks.stages import (
     table_files,
 )
 from tabweave.hooks.staleness import Hashes, StalenessCheck
+from tabweave.storage.artifacts import STAGE_FORMATS, Provenance
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
 
-from tabweave.artifacts import STAGE_FORMATS
 from tabweave.errors import MissingDataError
-from tabweave.lookup import Found
 from tabweave.schema import Parameters
+from tabweave.storage.artifacts import STAGE_FORMATS
+from tabweave.tables.lookup import Found
 
 STAGES = tuple(STAGE_FORMATS)
 PARAMETER = "params:"

@@ -8,11 +8,16 @@ from typing import Any
 
 from kedro.io import CatalogProtocol
 
-from tabweave.artifacts import STAGE_FORMATS, Provenance, content_hash, differences
+from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.errors import MissingDataError
 from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, table_files
-from tabweave.parameters import PARAMETER_TYPES
 from tabweave.schema import SPLITS, Parameters
+from tabweave.storage.artifacts import (
+    STAGE_FORMATS,
+    Provenance,
+    content_hash,
+    differences,
+)
 
 
 class Hashes:

@@ -7,12 +7,12 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from tabweave.batches import Batch
+from tabweave.batching.batches import Batch
 from tabweave.models.config import ModelConfig, ModelSpec, TextFieldSpec
+from tabweave.models.encoders.text_encoder import EncodedText, Layout, TextEncoder
 from tabweave.models.fusion import Fusion, Parts, Widths
 from tabweave.models.parts import FUSIONS, NONE, TEXT_ENCODERS
 from tabweave.models.tabular_encoder import NumericEmbedding, TabularEncoder
-from tabweave.models.text_encoder import EncodedText, Layout, TextEncoder
 
 
 def make_text_encoder(field: TextFieldSpec, model: ModelConfig) -> TextEncoder:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tabweave.models.config import ModelConfig
+from tabweave.models.encoders.text_encoder import EncodedText
+from tabweave.models.encoders.token_states import TokenStates
 from tabweave.models.tabular_encoder import FeatureTokens
-from tabweave.models.text_encoder import EncodedText
-from tabweave.models.token_states import TokenStates
 
 
 class Parts(NamedTuple):

@@ -31,9 +31,9 @@ class Part(NamedTuple):
 
 
 TEXT_ENCODERS = {
-    "bert": Part("transformer_encoder", "TransformerEncoder", "pooling"),
-    "cnn": Part("cnn_encoder", "CnnEncoder", "cnn"),
-    "lstm": Part("lstm_encoder", "LstmEncoder", "lstm"),
+    "bert": Part("encoders.transformer_encoder", "TransformerEncoder", "pooling"),
+    "cnn": Part("encoders.cnn_encoder", "CnnEncoder", "cnn"),
+    "lstm": Part("encoders.lstm_encoder", "LstmEncoder", "lstm"),
 }
 FUSIONS = {
     "concat": Part("fusion", "ConcatFusion"),

@@ -12,12 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tabweave.artifacts import read_json, replacing_folder, write_json
 from tabweave.errors import ArtifactError, ConfigError
-from tabweave.models.adaptation import adapt, check_adaptation, merge_adapters
 from tabweave.models.classifier import Classifier
 from tabweave.models.config import ModelConfig, ModelSpec, TextFieldSpec
-from tabweave.models.encoder_config import (
+from tabweave.models.encoders.adaptation import adapt, check_adaptation, merge_adapters
+from tabweave.models.encoders.encoder_config import (
     pretrained_encoder_config,
     scratch_encoder_config,
 )
@@ -29,6 +28,7 @@ from tabweave.models.weights import (
     shapes_of,
     stored_shapes,
 )
+from tabweave.storage.artifacts import read_json, replacing_folder, write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

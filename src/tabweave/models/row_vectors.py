@@ -15,10 +15,10 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from tabweave.artifacts import write_bytes
-from tabweave.batches import Rows, TokenColumn
+from tabweave.batching.batches import Rows, TokenColumn
 from tabweave.models.classifier import Classifier
-from tabweave.models.text_encoder import TextEncoder
+from tabweave.models.encoders.text_encoder import TextEncoder
+from tabweave.storage.artifacts import write_bytes
 
 ROWS_AT_ONCE = 64
 OWN_NAME = re.compile(r"[0-9a-f]{64}\.npy")

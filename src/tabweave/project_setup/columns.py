@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import NUMBER
 from tabweave.errors import SchemaError
-from tabweave.parted_tables import Source, sampled_batches
+from tabweave.tables.cells import NUMBER
+from tabweave.tables.parted_tables import Source, sampled_batches
 
 SAMPLE_ROWS = 20_000
 LONG_TEXT = 30

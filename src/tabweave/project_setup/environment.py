@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from tabweave.artifacts import replacing_folder
 from tabweave.errors import ConfigError, shorten
 from tabweave.project_setup.roles import ColumnRole, InferredRoles
+from tabweave.storage.artifacts import replacing_folder
 
 SIMPLE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
 PLAIN_SCALAR = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")

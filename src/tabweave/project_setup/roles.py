@@ -13,17 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import NUMBER
 from tabweave.errors import MissingDataError, Problems, SchemaError, shorten
-from tabweave.headers import check_header
-from tabweave.lookup import find_split
-from tabweave.parted_tables import (
-    Source,
-    open_table,
-    parts_of,
-    unread_sentence,
-    with_options,
-)
 from tabweave.project_setup.columns import (
     ID_NAME,
     SampledColumn,
@@ -31,8 +21,18 @@ from tabweave.project_setup.columns import (
     whole_column,
 )
 from tabweave.project_setup.leakage import leakage_doubt
-from tabweave.quotes import AmbiguousQuotesError
 from tabweave.schema import DataConfig, Quoting, default_positive, ordered_classes
+from tabweave.tables.cells import NUMBER
+from tabweave.tables.headers import check_header
+from tabweave.tables.lookup import find_split
+from tabweave.tables.parted_tables import (
+    Source,
+    open_table,
+    parts_of,
+    unread_sentence,
+    with_options,
+)
+from tabweave.tables.quotes import AmbiguousQuotesError
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import is_any
 from tabweave.errors import Problems, SchemaError, did_you_mean, shorten, some_of
 from tabweave.schema import DataSchema
 from tabweave.scoring.python_cells import is_missing
+from tabweave.tables.cells import is_any
 
 Values: TypeAlias = "pa.Array | list[Any]"
 ROWS_SHOWN = 5

@@ -13,11 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from tabweave import __version__
-from tabweave.artifacts import replacing_folder
 from tabweave.errors import ArtifactError, SchemaError, some_of
-from tabweave.lookup import find_table
-from tabweave.parted_tables import open_table, parts_of, unread_sentence, with_options
-from tabweave.run_locks import above, locked, writing
+from tabweave.running.run_locks import above, locked, writing
 from tabweave.schema import Quoting
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, Survey, check_fits
@@ -26,7 +23,15 @@ from tabweave.scoring.paths import ScoringPaths
 from tabweave.scoring.runtime import BatchSize, available_threads
 from tabweave.scoring.scorer import Scorer
 from tabweave.scoring.work import REJECT_COLUMNS, Work, progress_bar
-from tabweave.tables import write_rows
+from tabweave.storage.artifacts import replacing_folder
+from tabweave.tables.files import write_rows
+from tabweave.tables.lookup import find_table
+from tabweave.tables.parted_tables import (
+    open_table,
+    parts_of,
+    unread_sentence,
+    with_options,
+)
 
 logger = logging.getLogger(__name__)
 

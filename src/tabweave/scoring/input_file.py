@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import (
+from tabweave.errors import Problems, SchemaError, readable, shorten
+from tabweave.tables.cells import (
     CellRules,
     Fault,
     FoundFaults,
@@ -20,11 +21,10 @@ from tabweave.cells import (
     typed_numbers,
     typed_text,
 )
-from tabweave.errors import Problems, SchemaError, readable, shorten
-from tabweave.headers import check_header, check_room_for
-from tabweave.part_names import Keys
-from tabweave.parted_tables import Source, contradictions
-from tabweave.tables import RawTable
+from tabweave.tables.files import RawTable
+from tabweave.tables.headers import check_header, check_room_for
+from tabweave.tables.part_names import Keys
+from tabweave.tables.parted_tables import Source, contradictions
 
 
 @dataclass(frozen=True)

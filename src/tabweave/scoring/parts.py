@@ -18,7 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabweave.artifacts import (
+from tabweave.errors import ArtifactError, ConfigError, some_of
+from tabweave.running.run_locks import above, locked, writing
+from tabweave.storage.artifacts import (
     differences,
     dump_json,
     naming_the_disk,
@@ -26,8 +28,6 @@ from tabweave.artifacts import (
     replacing,
     write_json,
 )
-from tabweave.errors import ArtifactError, ConfigError, some_of
-from tabweave.run_locks import above, locked, writing
 
 RECORD, CLAIMS = "record.json", "claims.json"
 KEY = b"tabweave"

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from tabweave.errors import ConfigError, Problems, some_of
-from tabweave.local_paths import check_local_paths
-from tabweave.lookup import Found, find_table
-from tabweave.tables import format_of
+from tabweave.storage.local_paths import check_local_paths
+from tabweave.tables.files import format_of
+from tabweave.tables.lookup import Found, find_table
 
 
 @dataclass(frozen=True)

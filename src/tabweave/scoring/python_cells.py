@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tabweave.cells import Fault, Mask
 from tabweave.errors import some_of
+from tabweave.tables.cells import Fault, Mask
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (str, "text"),

@@ -77,7 +77,7 @@ class PipelineRuntime:
         """Probabilities of every row, shape [rows, classes], in the order of the rows.
 
         Args:
-            columns: Every column that the model reads, as `tabweave.cells` types it.
+            columns: Every column that the model reads, as `tabweave.tables.cells` types it.
             size: How much the model sees at once.
 
         A row with an answer that is not finite has NaN throughout: its numbers are too

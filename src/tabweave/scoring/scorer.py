@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from tabweave.bundle import Bundle, open_bundle
 from tabweave.bundle.contents import SAMPLE, SAMPLE_ANSWERS, SAMPLE_ROWS
-from tabweave.cells import Fault, FoundFaults, Mask
 from tabweave.errors import ArtifactError, Problems, SchemaError, shorten
 from tabweave.schema import PREDICTED, prediction_columns, probability_columns
 from tabweave.scoring.columns import check_columns, raw_columns, returned_column
 from tabweave.scoring.runtime import BatchSize, PipelineRuntime, Probabilities
 from tabweave.scoring.typed_cells import typed_columns
+from tabweave.tables.cells import Fault, FoundFaults, Mask
 
 logger = logging.getLogger(__name__)
 

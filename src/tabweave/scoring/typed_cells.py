@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import (
+from tabweave.scoring.columns import Values
+from tabweave.scoring.python_cells import Part, parts_of
+from tabweave.tables.cells import (
     CellRules,
     FoundFaults,
     readable_text,
     typed_numbers,
     typed_text,
 )
-from tabweave.scoring.columns import Values
-from tabweave.scoring.python_cells import Part, parts_of
 
 
 def typed_columns(

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.cells import FoundFaults, Mask
 from tabweave.errors import ArtifactError
 from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, ReadBatch
 from tabweave.scoring.parts import Parts
 from tabweave.scoring.scorer import UNANSWERED, Scorer
 from tabweave.scoring.windows import windows_of
-from tabweave.tables import DELIMITERS
+from tabweave.tables.cells import FoundFaults, Mask
+from tabweave.tables.files import DELIMITERS
 
 REJECT_COLUMNS = ("reject_row", "reject_reason")
 

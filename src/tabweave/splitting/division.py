@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import SchemaError, some_of
-from tabweave.parted_tables import PartedTable, Source, unread_sentence, with_options
 from tabweave.schema import SPLITS, DataConfig
 from tabweave.splitting.assignment import (
     DROPPED,
@@ -27,6 +26,12 @@ from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.duplicates import duplicate_units, merged_units
 from tabweave.splitting.keys import RowKeys, read_keys
 from tabweave.splitting.times import split_by_time
+from tabweave.tables.parted_tables import (
+    PartedTable,
+    Source,
+    unread_sentence,
+    with_options,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
-from tabweave.artifacts import content_hash, read_json, replacing_folder, write_json
 from tabweave.errors import ArtifactError, Problems
-from tabweave.part_names import whole_name
-from tabweave.parted_tables import PartedTable, Source
 from tabweave.schema import SPLITS
 from tabweave.splitting.division import Division
-from tabweave.tables import write_rows
+from tabweave.storage.artifacts import (
+    content_hash,
+    read_json,
+    replacing_folder,
+    write_json,
+)
+from tabweave.tables.files import write_rows
+from tabweave.tables.part_names import whole_name
+from tabweave.tables.parted_tables import PartedTable, Source
 
 MANIFEST = "split_manifest.json"
 
@@ -45,7 +50,7 @@ def file_name(source: Source) -> str:
     many files become has the name of their folder.
 
     Example:
-        >>> from tabweave.tables import RawTable
+        >>> from tabweave.tables.files import RawTable
         >>> file_name(RawTable(Path("_all.TSV"), "source"))
         'all.tsv'
     """

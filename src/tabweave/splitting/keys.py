@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ConfigError, Problems, SchemaError, shorten
-from tabweave.headers import check_header
-from tabweave.parted_tables import Source, named_rows
 from tabweave.schema import DataConfig
 from tabweave.splitting.config import SplitConfig
 from tabweave.splitting.duplicates import row_texts
 from tabweave.splitting.times import Times, Where, read_times
+from tabweave.tables.headers import check_header
+from tabweave.tables.parted_tables import Source, named_rows
 
 SHOWN = 3
 

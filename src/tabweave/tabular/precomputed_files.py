@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tabweave.artifacts import differences
 from tabweave.errors import ArtifactError, MissingDataError, shorten, some_of
-from tabweave.restricted_pickle import MAX_BYTES, MAX_DEPTH, Plain, read_pickle
+from tabweave.storage.artifacts import differences
+from tabweave.storage.restricted_pickle import MAX_BYTES, MAX_DEPTH, Plain, read_pickle
 
 # What an upstream step may hand over -> the endings it may have; the first one wins.
 PRECOMPUTED_FILES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tabweave.artifacts import content_hash
+from tabweave.storage.artifacts import content_hash
 from tabweave.text.config import SCRATCH
 
 CONFIG, WEIGHTS, ADAPTER = "config.json", "*.safetensors", "adapter_model.safetensors"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabweave.tables import TableFile
+from tabweave.tables.files import TableFile
 from tabweave.text.cleaning import changeable, message_cleaner
 from tabweave.text.config import Step, TextField
 from tabweave.text.dialogue import BEGIN, Dialogue, read_dialogue

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, ConfigError
-from tabweave.tables import TableFile
+from tabweave.tables.files import TableFile
 from tabweave.text.chunking import ChunkLimits, PackedRows, pack_rows
 from tabweave.text.config import TextConfig, TextField
 from tabweave.text.encoder_files import encoder_digest, tokenizer_digest

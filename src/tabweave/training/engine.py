@@ -7,20 +7,20 @@ from typing import Any
 
 import lightning as L
 
-from tabweave.artifacts import content_hash
 from tabweave.models.classifier import Classifier
 from tabweave.models.registry import build_model
 from tabweave.models.row_vectors import frozen_rows
-from tabweave.processes import die_with_parent
+from tabweave.storage.artifacts import content_hash
+from tabweave.storage.processes import die_with_parent
 from tabweave.text.encoder_files import encoder_digest
-from tabweave.training.checkpoint import load_weights
+from tabweave.training.checkpoints.checkpoint import load_weights
+from tabweave.training.checkpoints.resume import resumable
 from tabweave.training.config import TrainingConfig
 from tabweave.training.device import chosen_precision
 from tabweave.training.fitting import fit, fit_in_rank
-from tabweave.training.history import hyperparameters
-from tabweave.training.launch import Ranks, launch
+from tabweave.training.measures.history import hyperparameters
 from tabweave.training.plan import TrainingPlan
-from tabweave.training.resume import resumable
+from tabweave.training.processes.launch import Ranks, launch
 
 MAY_CHANGE = TrainingConfig.OF_THE_RUN | {
     "max_epochs",

@@ -8,8 +8,8 @@ import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
+from tabweave.batching.sampling import EpochBatches, RankBatches
 from tabweave.errors import TrainingError
-from tabweave.sampling import EpochBatches, RankBatches
 from tabweave.training.config import TrainingConfig
 
 

@@ -20,10 +20,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from tabweave.batches import Rows, as_is
-from tabweave.models.registry import build_model
-from tabweave.models.row_vectors import frozen_rows
-from tabweave.sampling import (
+from tabweave.batching.batches import Rows, as_is
+from tabweave.batching.sampling import (
     TOKENS_AT_ONCE,
     BucketedBatches,
     EpochBatches,
@@ -31,9 +29,11 @@ from tabweave.sampling import (
     ShuffledBatches,
     SortedBatches,
 )
+from tabweave.models.registry import build_model
+from tabweave.models.row_vectors import frozen_rows
 from tabweave.training.allocator import keeping_freed_memory
-from tabweave.training.averaging import AveragedWeights
-from tabweave.training.checkpoint import (
+from tabweave.training.checkpoints.averaging import AveragedWeights
+from tabweave.training.checkpoints.checkpoint import (
     BEST,
     WholeFileCheckpointIO,
     best_checkpoint,
@@ -42,26 +42,26 @@ from tabweave.training.checkpoint import (
     link_best,
     own_checkpoints,
 )
+from tabweave.training.checkpoints.interruption import SAVING, LastCheckpoint
+from tabweave.training.checkpoints.resume import Position
 from tabweave.training.config import TrainingConfig, lower_is_better
 from tabweave.training.device import HALF, chosen_precision, training_device
-from tabweave.training.distributed import rank_and_world
 from tabweave.training.epochs import EpochOrder, Epochs
-from tabweave.training.history import (
+from tabweave.training.leak_check import check_for_leaks
+from tabweave.training.loss import class_weights
+from tabweave.training.measures.history import (
     Curves,
     History,
     finite,
     hyperparameters,
     matmul_shares,
 )
-from tabweave.training.interruption import SAVING, LastCheckpoint
-from tabweave.training.leak_check import check_for_leaks
-from tabweave.training.loss import class_weights
-from tabweave.training.memory import OutOfMemory, peak_memory_mib
+from tabweave.training.measures.memory import OutOfMemory, peak_memory_mib
+from tabweave.training.measures.progress import TrainingBar
 from tabweave.training.module import TrainingModule, Validation
 from tabweave.training.plan import TrainingPlan
-from tabweave.training.progress import TrainingBar
-from tabweave.training.resume import Position
-from tabweave.training.strategy import make_strategy
+from tabweave.training.processes.distributed import rank_and_world
+from tabweave.training.processes.strategy import make_strategy
 
 VALIDATION_ROWS = 64
 

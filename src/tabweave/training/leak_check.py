@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from tabweave.batches import Rows
-from tabweave.models.attention import check_rows_are_independent
+from tabweave.batching.batches import Rows
 from tabweave.models.classifier import Classifier
+from tabweave.models.encoders.attention import check_rows_are_independent
 from tabweave.training.device import training_device
 
 LEAK_CHECK_ROWS = 4

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
-from tabweave.batches import Batch
+from tabweave.batching.batches import Batch
+from tabweave.batching.sampling import SortedBatches
 from tabweave.errors import TrainingError
 from tabweave.models.classifier import Classifier
-from tabweave.sampling import SortedBatches
-from tabweave.training.checkpoint import IDENTITY
-from tabweave.training.distributed import from_first, gathered, rank_and_world
+from tabweave.training.checkpoints.checkpoint import IDENTITY
 from tabweave.training.epochs import Epochs
 from tabweave.training.loss import training_loss
 from tabweave.training.optimizer import make_optimizer, make_schedule, parameter_groups
-from tabweave.training.strategy import shard
+from tabweave.training.processes.distributed import from_first, gathered, rank_and_world
+from tabweave.training.processes.strategy import shard
 
 
 class Values(Protocol):

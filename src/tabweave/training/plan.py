@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tabweave.batches import Rows
+from tabweave.batching.batches import Rows
 from tabweave.errors import (
     ArtifactError,
     ConfigError,
@@ -18,7 +18,7 @@ from tabweave.errors import (
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import TextInput, choose_fields, describe_model
 from tabweave.models.tabular_encoder import NUMERIC, quantile_edges
-from tabweave.tables import ArrowFile
+from tabweave.tables.files import ArrowFile
 from tabweave.text.config import SCRATCH
 from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
 from tabweave.text.processing import TokenInfo

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from tabweave.data_report import data_report, data_report_figure
-from tabweave.headers import check_room_for
-from tabweave.loading import load_splits
-from tabweave.parted_tables import Source
 from tabweave.schema import SPLITS, DataConfig, prediction_columns
+from tabweave.tables.headers import check_room_for
+from tabweave.tables.loading import load_splits
+from tabweave.tables.parted_tables import Source
 
 
 def load_tables(

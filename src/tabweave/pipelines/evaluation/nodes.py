@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from tabweave.datasets.tables import ScoredRows
 from tabweave.evaluation.config import EvaluationConfig
-from tabweave.parted_tables import Source
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile, TableFile
+from tabweave.tables.files import ArrowFile, TableFile
+from tabweave.tables.parted_tables import Source
 from tabweave.tabular import PrecomputedFile
 from tabweave.training.config import TrainingConfig
 
@@ -28,7 +28,7 @@ def predict_splits(
     training: TrainingConfig,
 ) -> tuple[pa.Table, pa.Table]:
     """Probabilities of every val and test row, in the order of the file."""
-    from tabweave.batches import Rows
+    from tabweave.batching.batches import Rows
     from tabweave.evaluation.predict import predict_in_ranks
     from tabweave.evaluation.predictions import prediction_table
 

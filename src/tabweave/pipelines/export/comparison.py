@@ -6,7 +6,7 @@ from typing import Any
 
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.export.config import ExportConfig
-from tabweave.tables import ArrowFile, TableFile
+from tabweave.tables.files import ArrowFile, TableFile
 
 
 def quantize_models(
@@ -22,7 +22,7 @@ def quantize_models(
     if not config.int8:
         return b"", b"", {"refused": "export.int8 is false."}
     from tabweave.evaluation.predict import predict_probabilities
-    from tabweave.export.int8_models import export_int8
+    from tabweave.export.int8.int8_models import export_int8
 
     table, rows = _rows_of(model, val_table, val_tokens, val_features)
     found = export_int8(
@@ -50,8 +50,8 @@ def measure_export(
     config: ExportConfig,
 ) -> dict[str, Any]:
     """How equal, how large and how fast the files are."""
-    from tabweave.export.report import export_report
-    from tabweave.export.speed import measure_models
+    from tabweave.export.measures.report import export_report
+    from tabweave.export.measures.speed import measure_models
 
     contents = {
         MODEL: onnx_model,
@@ -66,7 +66,7 @@ def measure_export(
 
 def draw_export(report: dict[str, Any]) -> Any:
     """The figure of the export."""
-    from tabweave.export.report import export_figure
+    from tabweave.export.measures.report import export_figure
 
     return export_figure(report)
 
@@ -75,7 +75,7 @@ def _rows_of(
     model: Any, table: TableFile, tokens: ArrowFile, features: ArrowFile
 ) -> tuple[Any, Any]:
     """Val as it was typed, and as the model reads it."""
-    from tabweave.batches import Rows
+    from tabweave.batching.batches import Rows
 
     rows = Rows(tokens, features, [field.name for field in model.spec.text])
     return table.read(), rows

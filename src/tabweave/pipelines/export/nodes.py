@@ -7,11 +7,11 @@ from typing import Any
 
 from tabweave.bundle import BundleParts
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
-from tabweave.cells import CellRules
 from tabweave.export.config import ExportConfig
-from tabweave.parted_tables import Source
 from tabweave.schema import DataConfig, DataSchema
-from tabweave.tables import ArrowFile, TableFile
+from tabweave.tables.cells import CellRules
+from tabweave.tables.files import ArrowFile, TableFile
+from tabweave.tables.parted_tables import Source
 from tabweave.tabular import (
     Imputer,
     PrecomputedFile,
@@ -29,7 +29,7 @@ def export_onnx(
     config: ExportConfig,
 ) -> tuple[bytes, dict[str, Any]]:
     """model.onnx, checked and equal to PyTorch on rows of val, and the figures."""
-    from tabweave.batches import Rows
+    from tabweave.batching.batches import Rows
     from tabweave.export.onnx_model import export_model
 
     fields = [field.name for field in model.spec.text]
@@ -56,9 +56,9 @@ def export_pipeline(
     """pipeline.onnx, equal to training on all of val, or none and the reason."""
     if not config.pipeline:
         return b"", {"refused": "export.pipeline is false."}
-    from tabweave.batches import Rows
+    from tabweave.batching.batches import Rows
     from tabweave.evaluation.predict import predict_probabilities
-    from tabweave.export.pipeline_gate import export_pipeline as export
+    from tabweave.export.gates.pipeline_gate import export_pipeline as export
 
     fitted = imputer, risk_tables, scaler
     preparation = _preparation(model, schema, selected, tokenizers, fitted, text)
@@ -78,7 +78,7 @@ def _preparation(
     text: TextConfig,
 ) -> Any:
     """All that turns a raw record into what the model reads."""
-    from tabweave.export.preparation import Preparation
+    from tabweave.preparation.reference import Preparation
 
     roles = DataSchema(**schema)
     by_name = {one.name: one for one in resolve_fields(text, roles)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataConfig, DataSchema
-from tabweave.tables import TableFile
+from tabweave.tables.files import TableFile
 from tabweave.tabular import Imputer, RiskTables, TabularConfig
 from tabweave.text import TextConfig
 from tabweave.training.config import TrainingConfig

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tabweave.datasets.scoring import ScoringJob
 from tabweave.errors import ConfigError
-from tabweave.parted_tables import Source
 from tabweave.scoring import ScoreConfig
+from tabweave.tables.parted_tables import Source
 
 
 def score_input(bundle: Path, source: Source, config: ScoreConfig) -> ScoringJob:

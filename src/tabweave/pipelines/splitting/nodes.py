@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tabweave.parted_tables import Source
 from tabweave.schema import DataConfig
 from tabweave.splitting import Division, SplitConfig, divide
+from tabweave.tables.parted_tables import Source
 
 
 def split_source(

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile, TableFile
+from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tabular import (
     Imputer,
     PrecomputedFile,

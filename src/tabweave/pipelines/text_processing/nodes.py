@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from tabweave.schema import SPLITS, DataSchema
-from tabweave.tables import TableFile
+from tabweave.tables.files import TableFile
 from tabweave.text import (
     TextConfig,
     learn_or_load_tokenizers,

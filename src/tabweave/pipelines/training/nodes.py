@@ -13,9 +13,9 @@ from typing import Any
 from tabweave.evaluation.config import METRICS, validation_metrics
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema
-from tabweave.tables import ArrowFile
+from tabweave.tables.files import ArrowFile
 from tabweave.training.config import TrainingConfig
-from tabweave.training.figure import training_figure
+from tabweave.training.measures.figure import training_figure
 
 
 def train_model(

@@ -1,0 +1,1 @@
+"""Packed batches of rows, and the order in which rows come."""

@@ -1,0 +1,1 @@
+"""The preparation of raw rows as operators of ONNX."""

@@ -1,0 +1,1 @@
+"""Files of 8-bit integers."""

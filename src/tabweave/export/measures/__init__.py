@@ -1,0 +1,1 @@
+"""What the exported files cost, and the report of it."""

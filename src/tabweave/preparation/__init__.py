@@ -1,0 +1,1 @@
+"""From the raw record to what the model reads."""

@@ -1,0 +1,1 @@
+"""The specification's container: its folders, hyperparameters.json and exit codes."""
