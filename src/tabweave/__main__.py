@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from tabweave.signals import interruptible, run_again, typed
+from tabweave.processes import typed_command
+from tabweave.signals import interruptible, run_again
 
 
 def main() -> None:
     """Runs the command line."""
     if sys.argv[1:2] == ["score"]:
-        with interruptible(lambda: f"The same command goes on where it was: {typed()}"):
+        with interruptible(
+            lambda: f"The same command goes on where it was: {typed_command()}"
+        ):
             from tabweave.score_command import main as score
 
             score(sys.argv[2:])
