@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 
-from tabweave.cli import _run, cli, project_root
+from tabweave.cli.commands import _run, cli, project_root
 from tabweave.hooks import rerun_command
 
 

@@ -21,11 +21,11 @@ from tabweave.errors import ArtifactError, MissingDataError, SchemaError
 from tabweave.fabrication import FabricationConfig, fabricate
 from tabweave.schema import SPLITS
 from tabweave.storage.artifacts import Provenance
+from tabweave.tables import delimited
 from tabweave.tables.files import (
     FORMATS,
     RawTable,
     TableFile,
-    delimited,
     write_parquet,
     write_rows,
 )

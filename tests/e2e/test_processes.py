@@ -16,7 +16,7 @@ SHORT = (
     "training.devices=2,training.threads=1,training.max_epochs=1,training.max_steps=6,"
     "training.val_check_interval=1.0"
 )
-CLI = "from tabweave.cli import main; main()"
+CLI = "from tabweave.cli.commands import main; main()"
 
 
 def records(project):

@@ -7,8 +7,9 @@ import pytest
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.evaluation.predictions import prediction_table, scored_batches
 from tabweave.schema import DataSchema
-from tabweave.tables.files import FORMATS, RawTable, delimited, write_rows
-from tabweave.tables.files import files as tables
+from tabweave.tables import delimited
+from tabweave.tables import files as tables
+from tabweave.tables.files import FORMATS, RawTable, write_rows
 from tabweave.tables.lookup import find_split
 from tabweave.tables.parted_tables import open_table
 

@@ -4,9 +4,9 @@ import pytest
 
 from tabweave.errors import SchemaError
 from tabweave.scoring.input_file import InputFile, check_fits
+from tabweave.tables import files as tables
 from tabweave.tables.cells import CellRules
 from tabweave.tables.files import RawTable
-from tabweave.tables.files import files as tables
 
 READS = {"note": "text", "price": "numeric"}
 RULES = CellRules(null_values=("", "NA"), max_cell_bytes=20)

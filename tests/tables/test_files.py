@@ -7,18 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabweave.errors import ArtifactError, SchemaError
+from tabweave.tables import delimited
+from tabweave.tables import files as tables
 from tabweave.tables.files import (
     FORMATS,
     ArrowFile,
     RawTable,
     TableFile,
-    delimited,
     format_of,
     write_arrow,
     write_parquet,
     write_rows,
 )
-from tabweave.tables.files import files as tables
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from tabweave.errors import ArtifactError, SchemaError
 from tabweave.schema import DataConfig
-from tabweave.tables.files import FORMATS, RawTable, delimited, write_rows
-from tabweave.tables.files import files as tables
+from tabweave.tables import delimited
+from tabweave.tables import files as tables
+from tabweave.tables.files import FORMATS, RawTable, write_rows
 from tabweave.tables.loading import load_splits
 from tabweave.tables.lookup import find_split
 from tabweave.tables.parted_tables import open_table
