@@ -17,7 +17,7 @@ PAGES = sorted(
     ]
 )
 # sh is run; console is run, and what it shows must come out; text is no code.
-KINDS = ("sh", "console", "python", "yaml", "json", "text")
+KINDS = ("sh", "console", "python", "yaml", "json", "text", "mermaid")
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 COMMAND = re.compile(
     r"(kedro|tabweave|python|make|git|pip|tensorboard|\.venv/bin/\w+)\s(?!\d)"

@@ -84,7 +84,7 @@ def warm():
     from kedro.framework.project import pipelines
     from kedro.framework.startup import bootstrap_project
 
-    import tabweave.cli
+    import tabweave.cli.commands
     import tabweave.sagemaker.container
     import tabweave.scoring  # noqa: F401
 

@@ -43,8 +43,8 @@ merged](../conf/README.md).
 in the `globals.yml` of an environment, and `--params=data_dir=<folder>` wins. See
 [data](data.md).
 
-`--params` splits at every comma, so a list of several entries, or a path with a comma in
-it, can only stand in a file. `None` in a sentence below is `null` in YAML.
+Values of `--params` are YAML: `data.text=[title,review]` is a list, and a value that holds
+a comma stands in quotes. `None` in a sentence below is `null` in YAML.
 """
 
 

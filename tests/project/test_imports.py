@@ -1,8 +1,10 @@
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,24 @@ def test_library_packages_say_what_is_public(package):
     module = importlib.import_module(f"tabweave.{package}")
     assert module.__all__ == sorted(module.__all__)
     assert module.__doc__
+
+
+def test_the_drawing_of_the_rooms_is_that_of_the_contract(root):
+    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    contracts = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    order = contracts["tool"]["importlinter"]["contracts"][0]["layers"]
+    level = {room: at for at, line in enumerate(order) for room in line.split(" | ")}
+    arrows = re.findall(r"^    (\w+)(?:\[.*?\])? --> (\w+)", page, re.MULTILINE)
+    assert len(arrows) > 10
+    assert [arrow for arrow in arrows if level[arrow[0]] >= level[arrow[1]]] == []
+    packages = {path.name for path in (root / "src" / "tabweave").iterdir()}
+    rooms = {room for room in level if room in packages}
+    assert rooms <= set(re.findall(r"\w+", page))
+
+
+def test_the_ground_floor_and_the_rooms_stay_small(root):
+    source = root / "src" / "tabweave"
+    folders = [source, *(path for path in source.rglob("*") if path.is_dir())]
+    files = {str(f.relative_to(source)): len(list(f.glob("*.py"))) for f in folders}
+    assert files["."] <= 8
+    assert {name: count for name, count in files.items() if count > 14} == {}

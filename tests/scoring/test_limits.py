@@ -127,7 +127,7 @@ def test_a_command_bounds_texts_as_well(bundle_kit, tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("id,note,shop,price\n1,a,a,1\n", encoding="utf-8")
     code = (
-        "import sys; from tabweave import score_command as limits;"
+        "import sys; from tabweave.cli import score as limits;"
         "limits.MAX_DATA = 700 * 2**20; from tabweave.cli.score import main;"
         "main(sys.argv[1:])"
     )
@@ -145,7 +145,7 @@ def test_a_command_bounds_texts_as_well(bundle_kit, tmp_path):
 
 def test_a_lower_limit_of_the_user_stays():
     code = (
-        "import resource as r; from tabweave import score_command as l;"
+        "import resource as r; from tabweave.cli import score as l;"
         "l.bound_this_process(); print(r.getrlimit(r.RLIMIT_DATA)[0]);"
         "r.setrlimit(r.RLIMIT_DATA, (2**31, 2**40)); l.bound_this_process();"
         "print(r.getrlimit(r.RLIMIT_DATA))"

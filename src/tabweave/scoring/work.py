@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +17,6 @@ from tabweave.scoring.config import ScoreConfig
 from tabweave.scoring.input_file import InputFile, ReadBatch
 from tabweave.scoring.parts import Parts
 from tabweave.scoring.scorer import UNANSWERED, Scorer
-from tabweave.scoring.windows import windows_of
 from tabweave.tables.cells import FoundFaults, Mask
 from tabweave.tables.files import DELIMITERS
 
@@ -176,3 +176,27 @@ def progress_bar(total: int, unit: str, *, shown: bool) -> Any:
         dynamic_ncols=True,
         file=sys.stderr,
     )
+
+
+def windows_of(
+    lengths: npt.NDArray[np.int64], rows: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of each window; together they hold every row once.
+
+    Args:
+        lengths: Shape [rows]: bytes of text in each row.
+        rows: Most rows of a window.
+        size: Most bytes of a window; a longer row has one of its own.
+
+    Example:
+        >>> list(windows_of(np.array([3, 3, 3, 9, 1]), 10, 6))
+        [(0, 2), (2, 1), (3, 1), (4, 1)]
+    """
+    ends = np.cumsum(lengths)
+    start, before = 0, 0
+    while start < len(lengths):
+        fits = int(np.searchsorted(ends, before + size, side="right")) - start
+        count = min(max(1, fits), rows, len(lengths) - start)
+        yield start, count
+        start += count
+        before = int(ends[start - 1])
