@@ -85,6 +85,13 @@ def test_nothing_half_written_is_left(finished):
     assert [n for n in finished.project.files() if n.endswith((".part", ".old"))] == []
 
 
+def test_files_say_nothing_of_the_folders_of_this_machine(finished, root):
+    folders = [str(place).encode() for place in (root, finished.project.path)]
+    for name, content in finished.project.files().items():
+        if not name.startswith(("06_models/checkpoints/", "06_models/tensorboard/")):
+            assert [folder for folder in folders if folder in content] == [], name
+
+
 def test_the_typed_tables_keep_every_row(data):
     for split in SPLITS:
         source = raw(data, split)

@@ -128,6 +128,11 @@ def test_more_padding_changes_nothing(exported):
     assert close(exported.run([*wider, *table]), exported.of_torch(np.arange(12)))
 
 
+def test_the_file_says_nothing_of_the_machine_that_made_it(exported):
+    assert b".py" not in exported.content
+    assert b"tabweave" not in exported.content
+
+
 def test_the_inputs_and_outputs_are_as_documented(exported):
     names = input_names(exported.model.spec, CONFIG)
     assert list(exported.inputs) == names

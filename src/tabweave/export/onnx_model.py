@@ -123,6 +123,8 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
         ExportError: No opset works, or the checker refuses the file.
         WriteError: The disk is full.
     """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     padded = PaddedClassifier(model).eval()
     failures: list[str] = []
     cause: Exception | None = None
@@ -142,6 +144,8 @@ def export_onnx(model: Classifier, config: ExportConfig, path: Path) -> int:
                     dynamic_shapes=_dynamic_shapes(model.spec),
                 )
                 assert program is not None
+                # It holds lines of the source, and the folder where they lie.
+                ClearMetadataAndDocStringPass()(program.model)
                 with naming_the_disk(path):
                     program.save(path, external_data=False)
             check_onnx_file(path)
