@@ -258,6 +258,21 @@ def test_the_best_stays_when_the_checkpoint_it_links_to_goes(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_was_best_is_known_after_the_folder_has_moved(tmp_path):
+    before, after = (best_checkpoint(tmp_path / n, "val/auroc", "max") for n in "ab")
+    score, name = torch.tensor(0.7), "epoch=0-step=8.ckpt"
+    before.best_model_score = before.kth_value = score
+    before.best_model_path = before.kth_best_model_path = str(tmp_path / "a" / name)
+    before.best_k_models = {before.best_model_path: score}
+    assert after.state_key == before.state_key
+    after.load_state_dict(before.state_dict())
+    assert after.best_model_score == after.kth_value == score
+    assert after.best_model_path == str(tmp_path / "b" / name)
+    assert after.kth_best_model_path == after.best_model_path
+    assert after.best_k_models == {after.best_model_path: score}
+    assert after.last_model_path == ""
+
+
 def test_without_a_best_there_is_nothing_to_keep(tmp_path):
     keep_best(tmp_path)
     (tmp_path / "best.ckpt").symlink_to("gone.ckpt")

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import callbacks
 from torch import nn
 
 from tabweave.errors import ArtifactError, TrainingError, shorten
@@ -82,6 +82,28 @@ def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
+
+
+class ModelCheckpoint(callbacks.ModelCheckpoint):
+    """Lightning's, which forgets what was best where its folder has another name now."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the checkpoints of a folder that has moved for those of the new one."""
+        here = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else ""
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        best = state_dict["best_k_models"]
+        super().load_state_dict(
+            {
+                **state_dict,
+                **{name: moved(state_dict[name]) for name in paths},
+                "best_k_models": {moved(path): value for path, value in best.items()},
+                "dirpath": self.dirpath,
+            }
+        )
 
 
 def best_checkpoint(
