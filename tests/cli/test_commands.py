@@ -1,3 +1,6 @@
+import sys
+from importlib.machinery import ModuleSpec
+
 import click
 import pytest
 import yaml
@@ -47,14 +50,28 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("program", ["kedro", "tabweave", "python -m tabweave"])
-def test_what_is_to_be_typed_again_is_as_it_was_typed(project, monkeypatch, program):
+@pytest.mark.parametrize(
+    ("program", "started", "module"),
+    [
+        ("kedro", "/a/bin/kedro", None),
+        ("tabweave", "/a/bin/tabweave", None),
+        ("python -m tabweave", "/a/tabweave/__main__.py", "tabweave.__main__"),
+        # Kedro puts another name into sys.argv.
+        ("python -m kedro", "python -m kedro", "kedro.__main__"),
+    ],
+)
+def test_what_is_to_be_typed_again_is_as_it_was_typed(
+    project, monkeypatch, program, started, module
+):
+    spec = module and ModuleSpec(module, None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr(sys, "argv", [started, "run"])
     told = []
     monkeypatch.setattr(
         kedro_run, "callback", lambda **_: told.append(rerun_command(("text",), {}))
     )
     for given in ([], ["--conf-source=conf"]):
-        done = CliRunner().invoke(cli, ["run", *given], prog_name=program)
+        done = CliRunner().invoke(cli, ["run", *given])
         assert done.exit_code == 0, done.output
     assert told == [
         f"{program} run --pipelines=text",

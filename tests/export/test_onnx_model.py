@@ -70,7 +70,8 @@ class Exported:
             return torch.softmax(self.model(self.rows.batch(index)), 1).numpy()
 
 
-CASES = [pytest.param(case.values, marks=case.marks) for case in WITH_CLASSES]
+# An export takes ten seconds and more: either number of classes, not both.
+CASES = [case.values for case in WITH_CLASSES if not case.marks]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="{0[0]}-{0[1]}".format)

@@ -21,7 +21,7 @@ from tabweave.settings import CONFIG_LOADER_ARGS
 DRIVER = Path(__file__).with_name("command_lines.py")
 LINES = 41  # a screen
 # Of each kind; make test-lines asks for all of them.
-DRAWN = int(os.environ.get("TABWEAVE_LINES", "60"))
+DRAWN = int(os.environ.get("TABWEAVE_LINES", "30"))
 LONG = "x" * 100_000
 HOSTILE = [
     *("", " ", "zzz", "-", "-1", "0", "1e999", "true", "null", ",", ",,", "=", "a=b"),
