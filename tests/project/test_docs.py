@@ -44,7 +44,7 @@ in the `globals.yml` of an environment, and `--params=data_dir=<folder>` wins. S
 [data](data.md).
 
 Values of `--params` are YAML: `data.text=[title,review]` is a list, and a value that holds
-a comma stands in quotes. `None` in a sentence below is `null` in YAML.
+a comma must be in quotes. `None` in a sentence below is `null` in YAML.
 """
 
 
