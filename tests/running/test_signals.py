@@ -216,15 +216,16 @@ with signals.interruptible(go_on):
     assert (process.returncode, out, err) == (0, "-15\nparent lives\n", "")
 
 
-def test_children_do_not_outlive_a_process_that_is_ended(start, tmp_path):
-    process = start("""
+@pytest.mark.parametrize("place", ["python", "library"])
+def test_children_do_not_outlive_a_process_that_is_ended(start, tmp_path, place):
+    process = start(f"""
 import multiprocessing
 with signals.interruptible(go_on):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     child.start()
     Path("child").write_text(str(child.pid))
     ready()
-    library()
+    {place}()
 """)
     assert ended(process, signal.SIGTERM)[0] == 143
     child = int((tmp_path / "child").read_text())

@@ -127,6 +127,7 @@ class _Watch:
     def _leave(self) -> None:
         # Taking apart all that PyTorch has loaded can take longer than LIMIT_S.
         if self.number is not None:
+            _end_children()  # nobody else will: multiprocessing may have been loaded first
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
@@ -242,15 +243,20 @@ def end_now(number: int) -> NoReturn:
     try:
         with suppress(OSError):
             remove_unfinished()
-        for child in list(vars(multiprocessing.process)["_children"]):
-            with suppress(OSError, ValueError):
-                child.kill()
+        _end_children()
         for watch in _watches:
             watch.say(number)
         with suppress(OSError):
             release_all()  # last: from here on another run may write
     finally:
         os._exit(128 + number)
+
+
+def _end_children() -> None:
+    # `active_children` would wait for each; the main thread may be inside it.
+    for child in list(vars(multiprocessing.process)["_children"]):
+        with suppress(OSError, ValueError):
+            child.kill()
 
 
 def _forget() -> None:
