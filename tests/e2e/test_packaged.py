@@ -51,19 +51,9 @@ def package(root, make_project, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["archive", "folder"])
-def source(package, request):
-    """What --conf-source names."""
-    archive = package / "conf-tabweave.tar.gz"
-    if request.param == "archive":
-        return archive
-    with tarfile.open(archive) as file:
-        file.extractall(package / "unpacked", filter="data")
-    return package / "unpacked" / "conf"
-
-
-def test_a_packaged_project_runs_whole_where_one_stands(package, source, tmp_path):
+def test_a_packaged_project_runs_whole_where_one_stands(package, tmp_path):
     """Relative data paths count from the current folder; the small settings are local."""
+    source = package / "conf-tabweave.tar.gz"
     data = os.path.relpath(package / "project" / "data" / "01_raw", tmp_path)
     given = (f"--conf-source={source}", f"--params=data_dir={data}")
     done = python(
@@ -72,11 +62,13 @@ def test_a_packaged_project_runs_whole_where_one_stands(package, source, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert "export" in done.stdout
     assert (tmp_path / "data" / "07_model_output" / "bundle" / "manifest.json").exists()
-    # What it leaves is fresh for a single stage from the same place.
+    # What it leaves is fresh for a single stage from the same place, unpacked or not.
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
     again = ("--pipelines=evaluate", f"{given[1]},evaluation.bootstrap_samples=60")
     done = python(
         tmp_path,
-        *("-m", "tabweave", "run", given[0], *again),
+        *("-m", "tabweave", "run", "--conf-source=unpacked/conf", *again),
         installed=package / "installed",
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -113,7 +113,7 @@ def test_the_exporter_names_its_temporary_file(tiny, small_mount, monkeypatch):
     model, rows = tiny.model("tabular"), tiny.rows("tabular")
     monkeypatch.setattr(tempfile, "tempdir", str(small_mount))
     filler = small_mount / "filler"
-    filler.write_bytes(bytes(shutil.disk_usage(small_mount).free - 8192))
+    filler.write_bytes(bytes(shutil.disk_usage(small_mount).free - 2048))
     with pytest.raises(WriteError, match=r"Cannot write .*model\.onnx: No space left"):
         export_model(model, rows, ExportConfig(parity_rows=4))
     filler.unlink()

@@ -24,20 +24,20 @@ PATIENCE = 180
 # Rows that neither batches nor ranks divide.
 ODD = {"batch_size": 7, "max_epochs": 3, "early_stop_patience": 3}
 CASES = {
-    "one process": (10, {}),
-    "two ranks": (3, {"devices": 2}),
-    "two workers": (3, {"num_workers": 2}),
-    "two ranks, two workers each": (3, {"devices": 2, "num_workers": 2}),
-    "accumulation": (3, {"accumulate_grad_batches": 2}),
+    "one process": (4, {}),
+    "two ranks": (2, {"devices": 2}),
+    "two workers": (1, {"num_workers": 2}),
+    "two ranks, two workers each": (1, {"devices": 2, "num_workers": 2}),
+    "accumulation": (1, {"accumulate_grad_batches": 2}),
     "token budget": (1, {"max_tokens_per_batch": 40}),
     "averaged weights": (1, {"ema_decay": 0.9}),
     "fsdp": (1, {"devices": 2, "strategy": "fsdp"}),
     "fsdp, checkpoints in parts": (
-        3,
+        1,
         {"devices": 2, "strategy": "fsdp", "fsdp": {"sharded_checkpoints": True}},
     ),
 }
-IN_VALIDATION = {"one process": 2, "two ranks": 1}
+IN_VALIDATION = {"one process": 1, "two ranks": 1}
 # Fields of a record that a clock or the machine gives.
 MEASURED = ("_seconds", "_per_second", "_mib", "_peak_share")
 
