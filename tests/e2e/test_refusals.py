@@ -130,7 +130,9 @@ def test_a_tokenizer_without_weights(copied):
 
 
 def test_a_model_that_needs_other_text_fields(copied):
+    before = copied.files()
     message = refused(copied, "--params=model.model_class=trimodal_bert")
+    assert copied.files() == before
     assert "takes 2 text fields, but text.fields gives 1: ['dialogue']" in message
 
 

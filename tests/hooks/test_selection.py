@@ -11,6 +11,7 @@ from kedro_datasets.json import JSONDataset
 from hooks_fixtures import FIT, LOAD, USE, check, make_node, refusal, save
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.hooks import ProvenanceHooks
+from tabweave.hooks.selection import refuse_other_text_fields
 from tabweave.storage.artifacts import STAGE_FORMATS, Provenance, write_json
 from tabweave.tabular.config import TabularConfig
 
@@ -187,3 +188,52 @@ def test_parameters_of_now_decide(hooks, catalog):
     for chosen in FLAGS.values():
         message = refusal(later, *EVERY.filter(**chosen).nodes)
         assert "tabular.cross_fit: 5 -> 3" in message
+
+
+def groups(model_class, text=(), columns=("a", "b")):
+    given = {
+        "params:data": {"id": "id", "label": "y", "text": list(columns)}
+        | {"numeric": ["n"]},
+        "params:text": {"fields": [{"name": name} for name in text]},
+        "params:model": {"model_class": model_class},
+    }
+    return DataCatalog({name: MemoryDataset(given[name]) for name in given})
+
+
+WHOLE = Pipeline(
+    [
+        make_node(["params:data", "params:text"], "tokens", "text", "text"),
+        make_node(["tokens", "params:model"], "model", "train", "train"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "text", "columns", "message"),
+    [
+        ("trimodal_bert", (), ("a",), r"takes 2 text fields, but .* gives 1: \['a'\]"),
+        ("bert", (), ("a", "b"), r"takes 1 text field, but .* gives 2: \['a', 'b'\]"),
+        (
+            "bert",
+            ("x", "y"),
+            ("a",),
+            r"takes 1 text field, but .* gives 2: \['x', 'y'\]",
+        ),
+        ("bert", (), (), "takes 1 text field, but text.fields gives 0"),
+    ],
+)
+def test_a_model_of_other_text_fields_is_refused_before_they_are_made(
+    model_class, text, columns, message
+):
+    catalog = groups(model_class, text, columns)
+    with pytest.raises(ConfigError, match=message):
+        refuse_other_text_fields(WHOLE, catalog)
+    # A stage that makes them alone does not need the model yet.
+    refuse_other_text_fields(Pipeline(WHOLE.nodes[:1]), catalog)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "text"), [("bert", ("x",)), ("trimodal_bert", ()), ("custom", ())]
+)
+def test_a_model_of_these_text_fields_is_not(model_class, text):
+    refuse_other_text_fields(WHOLE, groups(model_class, text))

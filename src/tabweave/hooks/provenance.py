@@ -16,7 +16,7 @@ from kedro.pipeline.node import Node
 from tabweave import __version__
 from tabweave.errors import ArtifactError, Problems
 from tabweave.hooks.advice import rerun_command
-from tabweave.hooks.selection import refuse_versions
+from tabweave.hooks.selection import refuse_other_text_fields, refuse_versions
 from tabweave.hooks.stages import (
     PARAMETER,
     STAGES,
@@ -63,9 +63,11 @@ class ProvenanceHooks:
             ArtifactError: An input is missing, changed or stale; the message says why and
                 which stages to run again. Or nodes are to be left out because their
                 outputs are merely there.
-            ConfigError: A version is asked for of what has none.
+            ConfigError: A version is asked for of what has none, or a model that takes
+                other text fields than the run makes.
         """
         refuse_versions(run_params.get("load_versions") or {}, catalog)
+        refuse_other_text_fields(pipeline, catalog)
         self.run = _Run(run_params, pipeline, os.getpid())
         if run_params.get("only_missing_outputs"):
             raise ArtifactError(self._instead_of_only_missing(pipeline, catalog))

@@ -5,6 +5,7 @@ This module needs no torch: parameters are checked before anything heavy is impo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -18,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from tabweave.errors import did_you_mean, readable, shorten
+from tabweave.errors import ConfigError, did_you_mean, readable, shorten
 from tabweave.models.parts import FusionKind, TextKind
 from tabweave.schema import Parameters, contradiction
 
@@ -296,6 +297,24 @@ class ModelConfig(Parameters):
         """Heads of cross attention."""
         fits = (n for n in (8, 4, 2, 1) if self.hidden_common_dim % n == 0)
         return self.fusion_heads or next(fits)
+
+
+def check_text_fields(config: ModelConfig, names: Sequence[str]) -> None:
+    """Whether an architecture takes as many text fields as there are.
+
+    Raises:
+        ConfigError: There are more or fewer fields than it takes.
+    """
+    wanted = config.architecture.fields
+    if wanted == 0 or len(names) == (wanted or max(1, len(names))):
+        return
+    raise ConfigError(
+        f"model.model_class {config.model_class!r} takes {wanted or 'at least 1'} text "
+        f"field{'' if wanted == 1 else 's'}, but text.fields gives {len(names)}: "
+        f"{list(names)}. "
+        "List the fields you want under text.fields (several columns can be joined "
+        "into one field), or choose another model_class."
+    )
 
 
 class TextFieldSpec(Parameters):

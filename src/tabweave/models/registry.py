@@ -14,7 +14,12 @@ from torch import Tensor
 
 from tabweave.errors import ArtifactError, ConfigError
 from tabweave.models.classifier import Classifier
-from tabweave.models.config import ModelConfig, ModelSpec, TextFieldSpec
+from tabweave.models.config import (
+    ModelConfig,
+    ModelSpec,
+    TextFieldSpec,
+    check_text_fields,
+)
 from tabweave.models.encoders.adaptation import adapt, check_adaptation, merge_adapters
 from tabweave.models.encoders.encoder_config import (
     pretrained_encoder_config,
@@ -51,19 +56,8 @@ def choose_fields(config: ModelConfig, fields: Sequence[TextInput]) -> list[Text
     Raises:
         ConfigError: There are more or fewer fields than it takes.
     """
-    wanted = config.architecture.fields
-    if wanted == 0:
-        return []
-    if len(fields) != (wanted or max(1, len(fields))):
-        names = [field.name for field in fields]
-        raise ConfigError(
-            f"model.model_class {config.model_class!r} takes {wanted or 'at least 1'} text "
-            f"field{'' if wanted == 1 else 's'}, but text.fields gives {len(fields)}: "
-            f"{names}. "
-            "List the fields you want under text.fields (several columns can be joined "
-            "into one field), or choose another model_class."
-        )
-    return list(fields)
+    check_text_fields(config, [field.name for field in fields])
+    return [] if config.architecture.fields == 0 else list(fields)
 
 
 def describe_model(
