@@ -12,11 +12,12 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from tabweave.errors import shorten, some_of
+from tabweave.errors import ArtifactError, shorten, some_of
 from tabweave.storage.local_paths import local_path
 
 SPLITS = ("train", "val", "test")
@@ -227,6 +228,24 @@ class DataSchema(Parameters):
     group: str | None = None
     classes: tuple[str, ...] = Field(min_length=2)
     positive_label: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: Any) -> DataSchema:
+        """Inverse of `to_json`.
+
+        Raises:
+            ArtifactError: The value is not a schema.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"The schema is damaged ({error!r}).", stages=("load",)
+            ) from error
 
     @property
     def kinds(self) -> dict[str, Literal["text", "categorical", "numeric"]]:

@@ -43,12 +43,12 @@ def export_pipeline(
     val_table: TableFile,
     val_tokens: ArrowFile,
     val_features: ArrowFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
     selected: PrecomputedFile | None,
     tokenizers: dict[str, str],
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-    scaler: dict[str, Any],
+    imputer: Imputer,
+    risk_tables: RiskTables,
+    scaler: Scaler,
     proofs: Path,
     text: TextConfig,
     config: ExportConfig,
@@ -71,25 +71,24 @@ def export_pipeline(
 
 def _preparation(
     model: Any,
-    schema: dict[str, Any],
+    schema: DataSchema,
     selected: PrecomputedFile | None,
     tokenizers: dict[str, str],
-    fitted: tuple[dict[str, Any], ...],
+    fitted: tuple[Imputer, RiskTables, Scaler],
     text: TextConfig,
 ) -> Any:
     """All that turns a raw record into what the model reads."""
     from tabweave.preparation.reference import Preparation
 
-    roles = DataSchema(**schema)
-    by_name = {one.name: one for one in resolve_fields(text, roles)}
+    by_name = {one.name: one for one in resolve_fields(text, schema)}
     imputer, risk_tables, scaler = fitted
     return Preparation(
-        schema=select_columns(roles, selected),
+        schema=select_columns(schema, selected),
         fields=tuple(by_name[field.name] for field in model.spec.text),
         tokenizers=tokenizers,
-        imputer=Imputer.from_json(imputer),
-        risk_tables=RiskTables.from_json(risk_tables),
-        scaler=Scaler.from_json(scaler),
+        imputer=imputer,
+        risk_tables=risk_tables,
+        scaler=scaler,
         features=model.spec.features,
     )
 
@@ -103,12 +102,12 @@ def make_bundle(
     parity_report: dict[str, Any],
     pipeline_report: dict[str, Any],
     int8_report: dict[str, Any],
-    schema: dict[str, Any],
+    schema: DataSchema,
     selected: PrecomputedFile | None,
     tokenizers: dict[str, str],
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-    scaler: dict[str, Any],
+    imputer: Imputer,
+    risk_tables: RiskTables,
+    scaler: Scaler,
     impute_dict: dict[str, Any],
     risk_table_map: dict[str, Any],
     metrics: dict[str, Any],
@@ -132,12 +131,12 @@ def make_bundle(
         model=onnx_model,
         pipeline=pipeline_onnx or str(pipeline_report["refused"]),
         tokenizers=tokenizers,
-        imputer=imputer,
-        risk_tables=risk_tables,
-        scaler=scaler,
+        imputer=imputer.to_json(),
+        risk_tables=risk_tables.to_json(),
+        scaler=scaler.to_json(),
         impute_dict=impute_dict,
         risk_table_map=risk_table_map,
-        schema=DataSchema(**schema),  # with the columns that were not selected
+        schema=schema,  # with the columns that were not selected
         rules=rules,
         metrics=metrics,
         quantized=quantized,

@@ -17,10 +17,10 @@ from tabweave.text import (
 
 
 def fit_tokenizer(
-    train: TableFile, schema: dict[str, Any], config: TextConfig
+    train: TableFile, schema: DataSchema, config: TextConfig
 ) -> dict[str, str]:
     """The tokenizer of every text field: the encoder's own, or learned from train."""
-    fields = resolve_fields(config, DataSchema(**schema))
+    fields = resolve_fields(config, schema)
     return learn_or_load_tokenizers(train, fields, config)
 
 
@@ -29,11 +29,11 @@ def tokenize_splits(
     val: TableFile,
     test: TableFile,
     tokenizer: dict[str, str],
-    schema: dict[str, Any],
+    schema: DataSchema,
     config: TextConfig,
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
     """Token ids of all splits, tokenised once, and what was cut on the way."""
-    fields = resolve_fields(config, DataSchema(**schema))
+    fields = resolve_fields(config, schema)
     done = tokenize_tables((train, val, test), fields, tokenizer)
     report = {split: text.report for split, text in zip(SPLITS, done, strict=True)}
     return done[0].table, done[1].table, done[2].table, report

@@ -23,7 +23,7 @@ def train_model(
     val_tokens: ArrowFile,
     train_features: ArrowFile,
     val_features: ArrowFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
     checkpoints: Path,
     tensorboard_train: Path,
     row_vectors: Path,
@@ -35,24 +35,23 @@ def train_model(
     from tabweave.training.engine import train_model as train
     from tabweave.training.plan import make_plan
 
-    roles = DataSchema(**schema)
     plan = make_plan(
         tokens=(train_tokens, val_tokens),
         features=(train_features, val_features),
-        classes=roles.classes,
+        classes=schema.classes,
         model=model,
         training=training,
         metric=partial(
             compute_metrics,
             metrics=METRICS,
-            classes=roles.classes,
-            positive_index=roles.positive_index,
+            classes=schema.classes,
+            positive_index=schema.positive_index,
             stage="val",
         ),
         checkpoints=checkpoints,
         log_folder=tensorboard_train,
         vectors=row_vectors,
-        metric_names=validation_metrics(roles.classes),
+        metric_names=validation_metrics(schema.classes),
     )
     trained = train(plan)
     return trained.model, trained.history
