@@ -56,11 +56,17 @@ def score_rows(
     schema: DataSchema,
 ) -> tuple[ScoredRows, ScoredRows]:
     """The user's own rows with the predictions added, in their own format."""
-    id_column = schema.id
     return (
-        ScoredRows(val, val_predictions, id_column),
-        ScoredRows(test, test_predictions, id_column),
+        _scored(val, val_predictions, schema),
+        _scored(test, test_predictions, schema),
     )
+
+
+def _scored(raw: Source, predictions: TableFile, schema: DataSchema) -> ScoredRows:
+    from tabweave.evaluation.predictions import scored_batches
+
+    rows = scored_batches(raw, predictions.read(), id_column=schema.id)
+    return ScoredRows(*rows, raw.format, raw.quoting)
 
 
 def fit_baselines(
