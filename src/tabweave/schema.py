@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +29,7 @@ PREDICTED = "predicted"
 FEATURE_ROLES = ("text", "categorical", "numeric")
 ROLES = ("id", "label", *FEATURE_ROLES, "group")
 
+Given = TypeVar("Given")
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
 Quoting = Literal["standard", "none"]
@@ -107,6 +110,30 @@ class Parameters(BaseModel):
     def recorded(self) -> dict[str, Any]:
         """All that artifacts depend on, as plain values."""
         return self.model_dump(mode="json", exclude=set(self.OF_THE_RUN))
+
+
+def typed(function: Callable[..., Given]) -> Callable[..., Given]:
+    """Lets a function that asks for parameter groups be given them as plain mappings.
+
+    A catalog keeps mappings, which whoever deploys or tracks a run can read.
+    """
+    hints = get_type_hints(function)
+    places = [
+        (place, hints[name])
+        for place, name in enumerate(signature(function).parameters)
+        if isinstance(hints[name], type) and issubclass(hints[name], Parameters)
+    ]
+
+    @wraps(function)
+    def called(*given: Any) -> Given:
+        values = list(given)
+        for place, kind in places:
+            values[place] = kind.model_validate(values[place])
+        return function(*values)
+
+    # Kedro makes objects of what it finds here, and puts those into the catalog.
+    called.__annotations__ = {}
+    return called
 
 
 def _listed(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:

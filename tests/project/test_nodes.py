@@ -1,7 +1,10 @@
 import ast
 import inspect
+import pickle
 import textwrap
 import typing
+
+from kedro.validation.type_extractor import TypeExtractor
 
 from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.hooks import STAGES
@@ -19,7 +22,7 @@ def body_lines(function):
 
 def parameters_of(node):
     """Parameter group -> annotation of the argument that takes it."""
-    hints = typing.get_type_hints(node.func)
+    hints = typing.get_type_hints(inspect.unwrap(node.func))
     arguments = list(inspect.signature(node.func).parameters)
     assert len(arguments) == len(node.inputs), node.name
     return {
@@ -41,7 +44,9 @@ def test_nodes_are_thin(everything):
 
 
 def test_node_files_are_short(everything):
-    for path in {inspect.getsourcefile(node.func) for node in everything.nodes}:
+    for path in {
+        inspect.getsourcefile(inspect.unwrap(node.func)) for node in everything.nodes
+    }:
         with open(path, encoding="utf-8") as file:
             assert len(file.readlines()) <= LONGEST_FILE, path
 
@@ -49,7 +54,7 @@ def test_node_files_are_short(everything):
 def test_nodes_say_what_they_give(everything):
     for node in everything.nodes:
         assert node.func.__doc__, node.name
-        assert "return" in typing.get_type_hints(node.func), node.name
+        assert "return" in typing.get_type_hints(inspect.unwrap(node.func)), node.name
 
 
 def test_no_node_takes_the_whole_configuration(everything):
@@ -62,6 +67,16 @@ def test_parameters_arrive_as_their_type(everything):
     for node in everything.nodes:
         for group, annotation in parameters_of(node).items():
             assert annotation is PARAMETER_TYPES[group], f"{node.name}: {group}"
+
+
+def test_parameters_stay_mappings_in_the_catalog(pipelines):
+    """Kedro would put objects there of each type that it finds."""
+    assert TypeExtractor(pipelines).extract_types_from_pipelines() == {}
+
+
+def test_nodes_reach_the_processes_of_a_parallel_run(everything):
+    for node in everything.nodes:
+        assert pickle.loads(pickle.dumps(node.func)) is node.func
 
 
 def test_every_parameter_group_is_read_by_a_node(everything):

@@ -7,12 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from tabweave.data_report import data_report, data_report_figure
-from tabweave.schema import SPLITS, DataConfig, DataSchema, prediction_columns
+from tabweave.schema import SPLITS, DataConfig, DataSchema, prediction_columns, typed
 from tabweave.tables.headers import check_room_for
 from tabweave.tables.loading import load_splits
 from tabweave.tables.parted_tables import Source
 
 
+@typed
 def load_tables(
     train: Source, val: Source, test: Source, config: DataConfig
 ) -> tuple[pa.Table, pa.Table, pa.Table, DataSchema, dict[str, Any]]:

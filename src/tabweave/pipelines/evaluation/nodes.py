@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from tabweave.datasets.tables import ScoredRows
 from tabweave.evaluation.config import EvaluationConfig
-from tabweave.schema import DataSchema
+from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tables.parted_tables import Source
 from tabweave.tabular import PrecomputedFile
 from tabweave.training.config import TrainingConfig
 
 
+@typed
 def predict_splits(
     model: Any,
     val_tokens: ArrowFile,
@@ -69,6 +70,7 @@ def _scored(raw: Source, predictions: TableFile, schema: DataSchema) -> ScoredRo
     return ScoredRows(*rows, raw.format, raw.quoting)
 
 
+@typed
 def fit_baselines(
     train: TableFile,
     val: TableFile,
@@ -94,6 +96,7 @@ def fit_baselines(
     return tables["val"], tables["test"], report
 
 
+@typed
 def compute_metrics(
     val: TableFile,
     test: TableFile,

@@ -8,7 +8,7 @@ from typing import Any
 from tabweave.bundle import BundleParts
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.export.config import ExportConfig
-from tabweave.schema import DataConfig, DataSchema
+from tabweave.schema import DataConfig, DataSchema, typed
 from tabweave.tables.cells import CellRules
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tables.parted_tables import Source
@@ -22,6 +22,7 @@ from tabweave.tabular import (
 from tabweave.text import TextConfig, resolve_fields
 
 
+@typed
 def export_onnx(
     model: Any,
     val_tokens: ArrowFile,
@@ -37,6 +38,7 @@ def export_onnx(
     return exported.model, exported.report
 
 
+@typed
 def export_pipeline(
     onnx_model: bytes,
     model: Any,
@@ -93,6 +95,7 @@ def _preparation(
     )
 
 
+@typed
 def make_bundle(
     model: Any,
     onnx_model: bytes,

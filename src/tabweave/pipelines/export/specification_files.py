@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tabweave.models.config import ModelConfig
-from tabweave.schema import DataConfig, DataSchema
+from tabweave.schema import DataConfig, DataSchema, typed
 from tabweave.tables.files import TableFile
 from tabweave.tabular import Imputer, RiskTables, TabularConfig
 from tabweave.text import TextConfig
@@ -19,6 +19,7 @@ def write_maps(imputer: Imputer, risk_tables: RiskTables) -> tuple[dict[str, Any
     return means, means, risks, risks
 
 
+@typed
 def write_artifacts(
     model: Any,
     tokenizers: dict[str, str],

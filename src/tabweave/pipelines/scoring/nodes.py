@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tabweave.datasets.scoring import ScoringOutput
 from tabweave.errors import ConfigError
+from tabweave.schema import typed
 from tabweave.scoring import ScoreConfig, ScoringReport, score_file
 from tabweave.tables.parted_tables import Source
 
 
+@typed
 def score_input(
     bundle: Path, source: Source, output: ScoringOutput, config: ScoreConfig
 ) -> ScoringReport:

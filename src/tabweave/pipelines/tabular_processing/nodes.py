@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabweave.schema import DataSchema
+from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tabular import (
     Imputer,
@@ -46,6 +46,7 @@ def _read(table: TableFile, schema: DataSchema, *more: str | None) -> pa.Table:
     return table.read([*names, *extra])
 
 
+@typed
 def fit_imputer(
     train: TableFile,
     schema: DataSchema,
@@ -62,6 +63,7 @@ def fit_imputer(
     return precomputed_imputer(given, table, schema, indicators)
 
 
+@typed
 def fit_risk_tables(
     train: TableFile,
     schema: DataSchema,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabweave.schema import SPLITS, DataSchema
+from tabweave.schema import SPLITS, DataSchema, typed
 from tabweave.tables.files import TableFile
 from tabweave.text import (
     TextConfig,
@@ -16,6 +16,7 @@ from tabweave.text import (
 )
 
 
+@typed
 def fit_tokenizer(
     train: TableFile, schema: DataSchema, config: TextConfig
 ) -> dict[str, str]:
@@ -24,6 +25,7 @@ def fit_tokenizer(
     return learn_or_load_tokenizers(train, fields, config)
 
 
+@typed
 def tokenize_splits(
     train: TableFile,
     val: TableFile,

@@ -12,12 +12,13 @@ from typing import Any
 
 from tabweave.evaluation.config import METRICS, validation_metrics
 from tabweave.models.config import ModelConfig
-from tabweave.schema import DataSchema
+from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile
 from tabweave.training.config import TrainingConfig
 from tabweave.training.measures.figure import training_figure
 
 
+@typed
 def train_model(
     train_tokens: ArrowFile,
     val_tokens: ArrowFile,
