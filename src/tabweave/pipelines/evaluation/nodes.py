@@ -12,7 +12,6 @@ from tabweave.evaluation.config import EvaluationConfig
 from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tables.parted_tables import Source
-from tabweave.tabular import PrecomputedFile
 from tabweave.training.config import TrainingConfig
 
 
@@ -23,7 +22,6 @@ def predict_splits(
     test_tokens: ArrowFile,
     val_features: ArrowFile,
     test_features: ArrowFile,
-    schema: DataSchema,
     checkpoints: Path,
     config: EvaluationConfig,
     training: TrainingConfig,
@@ -33,6 +31,7 @@ def predict_splits(
     from tabweave.evaluation.predict import predict_in_ranks
     from tabweave.evaluation.predictions import prediction_table
 
+    classes = model.spec.classes
     fields = [field.name for field in model.spec.text]
     val = Rows(val_tokens, val_features, fields)
     test = Rows(test_tokens, test_features, fields)
@@ -44,8 +43,8 @@ def predict_splits(
         logs=checkpoints.parent / "rank_logs",
     )
     return (
-        prediction_table(val.ids, val.labels, found[0], schema),
-        prediction_table(test.ids, test.labels, found[1], schema),
+        prediction_table(val.ids, val.labels, found[0], classes),
+        prediction_table(test.ids, test.labels, found[1], classes),
     )
 
 
@@ -79,7 +78,6 @@ def fit_baselines(
     val_features: ArrowFile,
     test_features: ArrowFile,
     schema: DataSchema,
-    selected: PrecomputedFile | None,
     config: EvaluationConfig,
 ) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
     """Probabilities of simple baselines fitted on the same rows."""
@@ -90,7 +88,7 @@ def fit_baselines(
         "val": (val, val_features),
         "test": (test, test_features),
     }
-    inputs = {s: baseline_inputs(*pair, schema, selected) for s, pair in files.items()}
+    inputs = {s: baseline_inputs(*pair, schema) for s, pair in files.items()}
     ids = {name: features.open()["id"] for name, (_, features) in files.items()}
     tables, report = fit_baseline_tables(inputs, ids, schema, config)
     return tables["val"], tables["test"], report

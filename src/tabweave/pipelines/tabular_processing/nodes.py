@@ -10,6 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from tabweave.preparation.features import (
+    feature_sources,
+    fit_train_scaler,
+    probe_risk_features,
+    train_features,
+    transform_features,
+)
 from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tabular import (
@@ -19,14 +26,10 @@ from tabweave.tabular import (
     Scaler,
     TabularConfig,
     count_categories,
-    fit_train_scaler,
     precomputed_imputer,
     precomputed_risk_tables,
-    probe_risk_features,
     select_columns,
     tabular_report,
-    train_features,
-    transform_features,
 )
 from tabweave.tabular import (
     fit_imputer as fit_imputer_on,
@@ -46,16 +49,21 @@ def _read(table: TableFile, schema: DataSchema, *more: str | None) -> pa.Table:
     return table.read([*names, *extra])
 
 
+def select_table_columns(
+    schema: DataSchema, selected: PrecomputedFile | None
+) -> DataSchema:
+    """The schema with the columns that an upstream step has selected, or all of them."""
+    return select_columns(schema, selected)
+
+
 @typed
 def fit_imputer(
     train: TableFile,
     schema: DataSchema,
-    selected: PrecomputedFile | None,
     given: PrecomputedFile | None,
     config: TabularConfig,
 ) -> Imputer:
     """What replaces a missing number, per column."""
-    schema = select_columns(schema, selected)
     table = _read(train, schema)
     if given is None:
         return fit_imputer_on(table, schema, config)
@@ -67,12 +75,10 @@ def fit_imputer(
 def fit_risk_tables(
     train: TableFile,
     schema: DataSchema,
-    selected: PrecomputedFile | None,
     given: PrecomputedFile | None,
     config: TabularConfig,
 ) -> RiskTables:
     """The smoothed mean of the target per category and column."""
-    schema = select_columns(schema, selected)
     risk = config.risk_of(schema)
     table = _read(train, schema, risk.group)
     if given is not None:
@@ -84,12 +90,10 @@ def fit_risk_tables(
 def fit_scaler(
     train: TableFile,
     schema: DataSchema,
-    selected: PrecomputedFile | None,
     imputer: Imputer,
     risk_tables: RiskTables,
 ) -> Scaler:
     """Mean and deviation of every feature over the train rows that a model will see."""
-    schema = select_columns(schema, selected)
     table = _read(train, schema, risk_tables.group)
     return fit_train_scaler(table, schema, imputer, risk_tables)
 
@@ -99,13 +103,11 @@ def transform_splits(
     val: TableFile,
     test: TableFile,
     schema: DataSchema,
-    selected: PrecomputedFile | None,
     imputer: Imputer,
     risk_tables: RiskTables,
     scaler: Scaler,
 ) -> tuple[pa.Table, pa.Table, pa.Table]:
     """Features of all splits; those of train are cross-fitted where we fitted."""
-    schema = select_columns(schema, selected)
     fitted = (imputer, risk_tables, scaler)
     return (
         train_features(_read(train, schema, risk_tables.group), schema, *fitted),
@@ -125,8 +127,8 @@ def report_tabular(
     risk_tables: RiskTables,
 ) -> dict[str, Any]:
     """Where the fitted parts came from, and whether train features know their labels."""
-    schema = select_columns(schema, selected)
-    probes = probe_risk_features(train.open(), val.open(), schema, risk_tables)
+    sources = feature_sources(schema, imputer, risk_tables)
+    probes = probe_risk_features(train.open(), val.open(), sources, schema)
     files = [selected, impute_dict, risk_table_map]
     report = tabular_report(probes, schema, imputer, risk_tables, files)
     warnings = [f for f in report["findings"] if f["severity"] == "warning"]
