@@ -88,7 +88,7 @@ def predict_test(
 
 def compare(catalog: Any, params: dict[str, Any]) -> dict[str, Any]:
     """One metric of the three models, and intervals of the fused one less each other."""
-    schema = DataSchema(**catalog.load("schema"))
+    schema = catalog.load("schema")
     metric: MetricName = "auroc" if len(schema.classes) == 2 else "f1_score"
     done = {
         kind: predict_test(catalog, params, kind, schema) for kind in (FUSED, *OTHERS)

@@ -13,6 +13,11 @@ from typing import Any
 
 from benchmarks.corpus import CONFIG
 from benchmarks.measuring import Clock, peak_mib
+from tabweave.preparation.features import (
+    fit_train_scaler,
+    train_features,
+    transform_features,
+)
 from tabweave.schema import SPLITS, DataSchema
 from tabweave.tables.files import (
     TableFile,
@@ -27,9 +32,6 @@ from tabweave.tabular import (
     count_categories,
     fit_imputer,
     fit_risk_tables,
-    fit_train_scaler,
-    train_features,
-    transform_features,
 )
 from tabweave.text import TextConfig, TextField, resolve_fields, tokenize_tables
 

@@ -19,7 +19,14 @@ from tabweave.export.pipeline_model import CORE, pipeline_model
 from tabweave.export.residual_norms import keep_norms_apart
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import build_model, describe_model, save_model
-from tabweave.models.tabular_encoder import NUMERIC, quantile_edges
+from tabweave.models.tabular_encoder import quantile_edges
+from tabweave.preparation.features import (
+    NUMBER,
+    FittedTabular,
+    fit_tabular,
+    train_features,
+    transform_features,
+)
 from tabweave.preparation.reference import Preparation
 from tabweave.schema import SPLITS
 from tabweave.tables.files import (
@@ -32,11 +39,7 @@ from tabweave.tables.loading import LoadedData, load_splits
 from tabweave.tables.lookup import find_split
 from tabweave.tables.parted_tables import open_table
 from tabweave.tabular import (
-    FittedTabular,
     TabularConfig,
-    fit_tabular,
-    train_features,
-    transform_features,
 )
 from tabweave.text import (
     TextField,
@@ -103,7 +106,7 @@ def _spec(folder: Path, classes: tuple[str, ...]) -> ModelSpec:
     config, inputs = ModelConfig(), text_inputs(ArrowFile(folder / TOKENS))
     names = ArrowFile(folder / TRAIN).open().column_names
     features = [name for name in names if name not in ("id", "label")]
-    numeric = [name for name in features if name.startswith(NUMERIC)]
+    numeric = [name for name in features if name.startswith(NUMBER)]
     table = ArrowFile(folder / TRAIN).open().select(numeric).to_pandas()
     bins = quantile_edges(table.to_numpy(), config.numeric_embedding.bins)
     return describe_model(config, inputs, features, classes, bins)

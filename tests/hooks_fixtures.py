@@ -36,7 +36,7 @@ def catalog(tmp_path):
             "imputer": JsonDataset(path=str(tmp_path / "imputer.json")),
             "scaler": JsonDataset(path=str(tmp_path / "scaler.json")),
             "checkpoints": FolderDataset(path=str(tmp_path / "checkpoints")),
-            "params:tabular": MemoryDataset(TabularConfig()),
+            "params:tabular": MemoryDataset(TabularConfig().model_dump()),
             "params:export": MemoryDataset({}),
             **features,
         }

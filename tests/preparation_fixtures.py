@@ -10,9 +10,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from tabweave.export.graph.preprocessing import preprocessing_model
 from tabweave.export.graph.preprocessing_session import PreprocessingSession
 from tabweave.export.graph.wordpiece import read_wordpiece
+from tabweave.preparation.features import (
+    fit_tabular,
+)
 from tabweave.preparation.reference import Preparation
 from tabweave.schema import DataSchema
-from tabweave.tabular import TabularConfig, fit_tabular
+from tabweave.tabular import (
+    TabularConfig,
+)
 from tabweave.text.config import ALL_STEPS, TextConfig, TextField
 from tabweave.text.vocabulary import learn_vocabulary
 

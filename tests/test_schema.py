@@ -3,7 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tabweave.schema import DataConfig, DataSchema, default_positive, ordered_classes
+from tabweave.schema import (
+    DataConfig,
+    DataSchema,
+    default_positive,
+    ordered_classes,
+    typed,
+)
 
 COLUMNS = {"id": "i", "label": "y", "text": ("t",)}
 
@@ -96,3 +102,19 @@ def test_the_order_of_classes_does_not_depend_on_the_order_of_rows(labels):
 )
 def test_the_positive_label_is_1_or_true_or_the_last(classes, positive):
     assert default_positive(classes) == positive
+
+
+@typed
+def scaled(values: list[int], config: DataConfig, name: str = "x") -> str:
+    """Says what it was given."""
+    return f"{name}: {config.id} {values}"
+
+
+def test_a_typed_function_takes_mappings_and_groups_alike():
+    given = {"id": "i", "label": "y", "text": ["t"]}
+    assert (
+        scaled([1], given, "a") == scaled([1], DataConfig(**given), "a") == "a: i [1]"
+    )
+    assert scaled.__doc__ == "Says what it was given."
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        scaled([1], {**given, "labl": "y"})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -12,11 +14,12 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from tabweave.errors import shorten, some_of
+from tabweave.errors import ArtifactError, shorten, some_of
 from tabweave.storage.local_paths import local_path
 
 SPLITS = ("train", "val", "test")
@@ -26,6 +29,7 @@ PREDICTED = "predicted"
 FEATURE_ROLES = ("text", "categorical", "numeric")
 ROLES = ("id", "label", *FEATURE_ROLES, "group")
 
+Given = TypeVar("Given")
 Task = Literal["binary", "multiclass"]
 InvalidUtf8 = Literal["refuse", "repair"]
 Quoting = Literal["standard", "none"]
@@ -106,6 +110,30 @@ class Parameters(BaseModel):
     def recorded(self) -> dict[str, Any]:
         """All that artifacts depend on, as plain values."""
         return self.model_dump(mode="json", exclude=set(self.OF_THE_RUN))
+
+
+def typed(function: Callable[..., Given]) -> Callable[..., Given]:
+    """Lets a function that asks for parameter groups be given them as plain mappings.
+
+    A catalog keeps mappings, which whoever deploys or tracks a run can read.
+    """
+    hints = get_type_hints(function)
+    places = [
+        (place, hints[name])
+        for place, name in enumerate(signature(function).parameters)
+        if isinstance(hints[name], type) and issubclass(hints[name], Parameters)
+    ]
+
+    @wraps(function)
+    def called(*given: Any) -> Given:
+        values = list(given)
+        for place, kind in places:
+            values[place] = kind.model_validate(values[place])
+        return function(*values)
+
+    # Kedro makes objects of what it finds here, and puts those into the catalog.
+    called.__annotations__ = {}
+    return called
 
 
 def _listed(columns: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -227,6 +255,24 @@ class DataSchema(Parameters):
     group: str | None = None
     classes: tuple[str, ...] = Field(min_length=2)
     positive_label: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: Any) -> DataSchema:
+        """Inverse of `to_json`.
+
+        Raises:
+            ArtifactError: The value is not a schema.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"The schema is damaged ({error!r}).", stages=("load",)
+            ) from error
 
     @property
     def kinds(self) -> dict[str, Literal["text", "categorical", "numeric"]]:

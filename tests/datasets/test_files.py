@@ -21,6 +21,7 @@ from tabweave.datasets.files import (
     FolderDataset,
     JsonDataset,
     ModelDataset,
+    ObjectDataset,
     OnnxDataset,
     TensorBoardDataset,
     TokenizersDataset,
@@ -28,6 +29,9 @@ from tabweave.datasets.files import (
 from tabweave.errors import ArtifactError
 from tabweave.models.classifier import Classifier
 from tabweave.models.config import ModelConfig, ModelSpec
+from tabweave.schema import DataSchema
+from tabweave.tabular import Imputer, Scaler
+from tabweave.tabular.scaling import Scaling
 
 
 def names(folder):
@@ -65,6 +69,34 @@ def test_json_reads_back_and_its_preview_is_the_same_values(tmp_path):
     assert entry.load() == values
     assert json.loads(entry.preview()) == values
     json.dumps(entry.preview())
+
+
+@pytest.mark.parametrize(
+    ("holds", "held"),
+    [
+        (
+            "tabweave.schema.DataSchema",
+            DataSchema(id="i", label="y", classes=("0", "1"), positive_label="1"),
+        ),
+        ("tabweave.tabular.Scaler", Scaler({"num:a": Scaling(0.1, 1 / 3)})),
+        ("tabweave.tabular.Imputer", Imputer({})),
+    ],
+)
+def test_an_object_reads_back_as_it_was_and_a_damaged_one_is_refused(
+    tmp_path, holds, held
+):
+    entry = ObjectDataset(path=str(tmp_path / "x.json"), holds=holds)
+    entry.save(held)
+    assert entry.load() == held
+    again = entry.path.read_bytes()
+    entry.save(entry.load())
+    assert entry.path.read_bytes() == again
+    assert json.loads(entry.preview()) == held.to_json()
+    for damage in ('{"more": 1}', "[]", "null"):
+        entry.path.write_text(damage)
+        with pytest.raises(DatasetError) as caught:
+            entry.load()
+        assert "is damaged" in cause(caught, ArtifactError)
 
 
 def test_json_that_cannot_be_written_leaves_the_old_values(tmp_path):

@@ -5,9 +5,10 @@ from tabweave.datasets.scoring import (
     DeployedBundleDataset,
     ScoredFileDataset,
     ScoringInputDataset,
-    ScoringJob,
+    ScoringOutput,
+    ScoringOutputDataset,
 )
-from tabweave.errors import ConfigError, MissingDataError, SchemaError
+from tabweave.errors import ConfigError, MissingDataError
 from tabweave.scoring import ScoreConfig, score_file
 from tabweave.tables.files import RawTable
 
@@ -52,33 +53,28 @@ def test_an_input_that_is_not_named_or_not_there_says_so(tmp_path):
     assert "gone.csv" in str(error)
 
 
-def test_a_job_is_done_when_it_is_saved(source, good_bundle, tmp_path):
-    job = ScoringJob(good_bundle, RawTable(source, "input"), ScoreConfig(threads=1))
-    rejects = tmp_path / "left.csv"
-    entry = ScoredFileDataset(
-        path=str(tmp_path / "out.csv"), rejects={"path": str(rejects)}
-    )
-    assert not entry.exists()
-    entry.save(job)
+def test_the_output_is_two_names_that_nobody_writes_to(tmp_path):
+    path, rejects = tmp_path / "out.csv", str(tmp_path / "left.csv")
+    entry = ScoringOutputDataset(path=str(path), rejects={"path": rejects})
+    assert entry.load() == ScoringOutput(path, rejects)
+    for none in (None, {"path": None}):
+        assert ScoringOutputDataset(path="x", rejects=none).load().rejects is None
+    with pytest.raises(DatasetError, match="written by scoring itself"):
+        entry.save("x")
+
+
+def test_a_saved_output_is_read_and_not_scored_again(source, good_bundle, tmp_path):
+    entry = ScoredFileDataset(path=str(tmp_path / "out.csv"))
+    config = ScoreConfig(threads=1, rejects=str(tmp_path / "left.csv"))
+    report = score_file(good_bundle, source, entry.path, config)
+    before = entry.path.stat().st_mtime_ns
+    entry.save(report)
+    assert entry.path.stat().st_mtime_ns == before
     assert entry.load().columns() == ["note", "shop", "price", *ADDED]
     assert entry.preview()["data"][0][:3] == ["a", "a", "1"]
-    assert "dear" in rejects.read_text("utf-8")
 
 
 ADDED = ["prob_no", "prob_yes", "predicted"]
-
-
-@pytest.mark.parametrize("rejects", [None, {"path": None}])
-def test_without_a_file_of_rejects_a_bad_row_is_refused(
-    source, good_bundle, tmp_path, rejects
-):
-    # The catalog says where rejects go: a path of the parameters is not resolved.
-    config = ScoreConfig(threads=1, rejects="elsewhere.csv")
-    job = ScoringJob(good_bundle, RawTable(source, "input"), config)
-    entry = ScoredFileDataset(path=str(tmp_path / "out.csv"), rejects=rejects)
-    error = cause(lambda: entry.save(job))
-    assert isinstance(error, SchemaError)
-    assert "row 2: 'dear'" in str(error)
 
 
 def test_parts_become_a_folder_that_reads_as_one_table(good_bundle, tmp_path):
@@ -88,9 +84,8 @@ def test_parts_become_a_folder_that_reads_as_one_table(good_bundle, tmp_path):
         path.write_text(f"note,shop,price\na,{number},1\n", encoding="utf-8")
     given = ScoringInputDataset(path=str(tmp_path / "in"))
     assert given.preview()["data"] == [["a", "0", "1"]]
-    job = ScoringJob(good_bundle, given.load(), ScoreConfig(threads=1))
     entry = ScoredFileDataset(path=str(tmp_path / "out"))
-    entry.save(job)
+    score_file(good_bundle, given.load().path, entry.path, ScoreConfig(threads=1))
     assert sorted(p.name for p in entry.path.iterdir()) == ["part-0.csv", "part-1.csv"]
     shops = [cell for batch in entry.load().batches(["shop"]) for cell in batch[0]]
     assert [cell.as_py() for cell in shops] == ["0", "1"]
@@ -105,7 +100,7 @@ def test_a_folder_or_pattern_of_one_file_becomes_a_folder_as_in_the_command(
     (folder / "part-0.csv").write_text("note,shop,price\na,b,1\n", encoding="utf-8")
     given = ScoringInputDataset(path=str(folder / name))
     entry = ScoredFileDataset(path=str(tmp_path / "out"))
-    entry.save(ScoringJob(good_bundle, given.load(), ScoreConfig(threads=1)))
+    score_file(good_bundle, given.load().path, entry.path, ScoreConfig(threads=1))
     score_file(good_bundle, folder / name, tmp_path / "other", ScoreConfig(threads=1))
     written = (tmp_path / "out" / "part-0.csv").read_bytes()
     assert (tmp_path / "other" / "part-0.csv").read_bytes() == written
@@ -129,7 +124,7 @@ def test_all_that_a_pattern_named_is_read_again(good_bundle, tmp_path, names, pa
         path.write_text(f"{columns}\n{cells}\n", encoding="utf-8")
     given = ScoringInputDataset(path=str(tmp_path / "in" / pattern))
     entry = ScoredFileDataset(path=str(tmp_path / "out"))
-    entry.save(ScoringJob(good_bundle, given.load(), ScoreConfig(threads=1)))
+    score_file(good_bundle, given.load().path, entry.path, ScoreConfig(threads=1))
     notes = [c.as_py() for b in entry.load().batches(["note"]) for c in b[0]]
     assert notes == [f"n{number}" for number in range(len(names))]
     assert entry.load().unread == ()

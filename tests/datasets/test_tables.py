@@ -2,7 +2,6 @@ import datetime
 import decimal
 import json
 import math
-from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -18,6 +17,7 @@ from tabweave.datasets.tables import (
     TypedTableDataset,
 )
 from tabweave.errors import ArtifactError, MissingDataError, SchemaError
+from tabweave.evaluation.predictions import scored_batches
 from tabweave.fabrication import FabricationConfig, fabricate
 from tabweave.schema import SPLITS
 from tabweave.storage.artifacts import Provenance
@@ -215,7 +215,7 @@ def test_a_mapped_table_that_is_missing_is_named(tmp_path):
 # Scored rows
 
 
-def scored(tmp_path, kind, *, ids=("a", "b", "c")):
+def scored(tmp_path, kind, *, ids=("a", "b", "c"), raw=None):
     """A user's file of three rows, and predictions for them."""
     table = pa.table({"key": ["a", "b", "c"], "note": ["1", "x, y", ""]})
     path = write(tmp_path / "in" / f"val.{kind}", table)
@@ -232,7 +232,9 @@ def scored(tmp_path, kind, *, ids=("a", "b", "c")):
             }
         ),
     )
-    return ScoredRows(RawTable(path, "val"), TableFile(predictions), "key")
+    raw = RawTable(path, "val") if raw is None else raw
+    rows = scored_batches(raw, TableFile(predictions).read(), id_column="key")
+    return ScoredRows(*rows, raw.format, raw.quoting)
 
 
 def scored_entry(tmp_path):
@@ -280,7 +282,7 @@ def test_scored_rows_without_quotes_are_written_so(tmp_path):
     path = tmp_path / "mine.tsv"
     path.write_text('key\tnote\na\t"1\nb\tx, y\nc\t"\n')
     raw = RawTable(path, "val", quoting="none")
-    data = replace(scored(tmp_path, "csv"), raw=raw)
+    data = scored(tmp_path, "csv", raw=raw)
     entry = ScoredRowsDataset(path=str(tmp_path / "out"), split="val", quoting="none")
     entry.save(data)
     found = pa.Table.from_batches(entry.load().batches()).to_pydict()

@@ -14,7 +14,6 @@ from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.predictions import prediction_table
 from tabweave.schema import DataSchema
 from tabweave.tables.files import ArrowFile, TableFile, write_arrow, write_parquet
-from tabweave.tabular import PrecomputedFile
 
 SCHEMA = DataSchema(
     id="key",
@@ -69,16 +68,13 @@ def test_inputs_join_texts_and_leave_out_what_the_label_has_been_in(split):
     assert 9 not in inputs.numeric
 
 
-def test_columns_that_are_not_selected_are_left_out(split, tmp_path):
-    chosen = PrecomputedFile(tmp_path / "selected_features.json", ["price"])
-    inputs = baseline_inputs(*split, SCHEMA, chosen)
+def test_columns_that_are_not_in_the_schema_are_left_out(split):
+    inputs = baseline_inputs(*split, SCHEMA.model_copy(update={"categorical": ()}))
     whole = baseline_inputs(*split, SCHEMA)
     assert inputs.categorical == {}
     # Numbers come from the features, which hold the selected ones; texts all stay.
     np.testing.assert_array_equal(inputs.numeric, whole.numeric)
     assert inputs.texts == whole.texts
-    kept = PrecomputedFile(tmp_path / "selected_features.json", ["kind"])
-    assert baseline_inputs(*split, SCHEMA, kept).categorical == whole.categorical
 
 
 def test_a_schema_without_text_gives_empty_texts(split):
@@ -139,7 +135,9 @@ def test_predictions_come_back_as_they_went_in():
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 20)
     probabilities = rng.dirichlet([1, 1], 20).astype(np.float32)
-    table = prediction_table([str(i) for i in range(20)], labels, probabilities, SCHEMA)
+    table = prediction_table(
+        [str(i) for i in range(20)], labels, probabilities, SCHEMA.classes
+    )
     again, label_again = read_predictions(table, SCHEMA)
     np.testing.assert_array_equal(again, probabilities)
     np.testing.assert_array_equal(label_again, labels)

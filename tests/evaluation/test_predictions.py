@@ -25,7 +25,7 @@ ADDED = ["prob_no", "prob_yes", "prob_?", "predicted"]
 
 
 def predictions():
-    return prediction_table(IDS, LABELS, PROBABILITIES, SCHEMA)
+    return prediction_table(IDS, LABELS, PROBABILITIES, SCHEMA.classes)
 
 
 def write(path, table):
@@ -62,19 +62,19 @@ def test_a_prediction_table_says_everything_in_words():
 
 @pytest.mark.parametrize("ids", [pa.array(IDS), pa.chunked_array([IDS[:1], IDS[1:]])])
 def test_ids_may_be_arrow_columns(ids):
-    table = prediction_table(ids, LABELS, PROBABILITIES, SCHEMA)
+    table = prediction_table(ids, LABELS, PROBABILITIES, SCHEMA.classes)
     assert table.equals(predictions())
 
 
 def test_predictions_that_do_not_fit_are_refused():
     with pytest.raises(ArtifactError, match="3 ids for 4 predictions"):
-        prediction_table(IDS[1:], LABELS, PROBABILITIES, SCHEMA)
+        prediction_table(IDS[1:], LABELS, PROBABILITIES, SCHEMA.classes)
     with pytest.raises(ArtifactError, match="need shape"):
-        prediction_table(IDS, LABELS, PROBABILITIES[:, :2], SCHEMA)
+        prediction_table(IDS, LABELS, PROBABILITIES[:, :2], SCHEMA.classes)
     with pytest.raises(ArtifactError, match="Labels have shape"):
-        prediction_table(IDS, LABELS[:2], PROBABILITIES, SCHEMA)
+        prediction_table(IDS, LABELS[:2], PROBABILITIES, SCHEMA.classes)
     with pytest.raises(ArtifactError, match="from 0 to 1"):
-        prediction_table(IDS, LABELS, PROBABILITIES * 2, SCHEMA)
+        prediction_table(IDS, LABELS, PROBABILITIES * 2, SCHEMA.classes)
 
 
 @pytest.mark.parametrize("ending", tables.FORMATS)
@@ -101,7 +101,7 @@ def test_probabilities_survive_a_text_file_bit_by_bit(tmp_path):
     probabilities = rng.dirichlet([1, 1, 1], 500).astype(np.float32)
     ids = [str(i) for i in range(500)]
     raw = write(tmp_path / "in.csv", pa.table({"key": ids}))
-    table = prediction_table(ids, np.zeros(500, int), probabilities, SCHEMA)
+    table = prediction_table(ids, np.zeros(500, int), probabilities, SCHEMA.classes)
     write_rows(tmp_path / "out.csv", *scored_batches(raw, table))
     found = pa_csv.read_csv(tmp_path / "out.csv")
     for index, name in enumerate(ADDED[:3]):
@@ -120,7 +120,7 @@ def test_parquet_keeps_its_types_and_nulls(tmp_path):
     ).replace_schema_metadata({"made": "by hand"})
     raw = write(tmp_path / "in.parquet", table)
     ids = ["7", "8", "9", "10"]
-    mine = prediction_table(ids, LABELS, PROBABILITIES, SCHEMA)
+    mine = prediction_table(ids, LABELS, PROBABILITIES, SCHEMA.classes)
     write_rows(tmp_path / "out.parquet", *scored_batches(raw, mine, id_column="key"))
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.select(table.column_names).equals(table)
@@ -133,7 +133,7 @@ def test_the_file_is_read_while_it_is_written(tmp_path, monkeypatch):
     ids = [str(i) for i in range(rows)]
     raw = write(tmp_path / "in.parquet", pa.table({"key": ids}))
     table = prediction_table(
-        ids, np.zeros(rows, int), np.full((rows, 3), 1 / 3, np.float32), SCHEMA
+        ids, np.zeros(rows, int), np.full((rows, 3), 1 / 3, np.float32), SCHEMA.classes
     )
     batches, _ = scored_batches(raw, table)
     assert [batch.num_rows for batch in batches] == [10] * 9 + [5]

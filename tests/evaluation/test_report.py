@@ -34,7 +34,7 @@ def _split(seed: int, noise: float, rows: int = 300) -> tuple[pa.Table, pa.Table
         }
     )
     truth = {"labels": labels, "model": good[:, 1], "baseline": poor[:, 1]}
-    return prediction_table(ids, labels, good, SCHEMA), baseline, truth
+    return prediction_table(ids, labels, good, SCHEMA.classes), baseline, truth
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from tabweave.bundle import BundleParts, Sample
 from tabweave.datasets import bundle, compatibility, files, split_files, tables
+from tabweave.evaluation.predictions import scored_batches
 from tabweave.schema import DataSchema
 from tabweave.splitting.division import Division
 from tabweave.storage.artifacts import Provenance
@@ -186,7 +187,8 @@ def _save_scored(folder: Path, version: int, inputs: Path) -> None:
         ids, scores = _table(version)["id"], _draw(version).random(ROWS)
         columns = {"id": ids, "label": ids, "prob_x": scores, "predicted": ids}
         write_parquet(predictions, pa.table(columns))
-    rows = tables.ScoredRows(raw, TableFile(predictions), "id")
+    batches, schema = scored_batches(raw, TableFile(predictions).read())
+    rows = tables.ScoredRows(batches, schema, raw.format, raw.quoting)
     _entry(tables.ScoredRowsDataset, "scored", split="test")(folder).save(rows)
 
 

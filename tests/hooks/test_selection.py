@@ -182,7 +182,7 @@ def test_parameters_of_now_decide(hooks, catalog):
     later = DataCatalog(
         {
             **{name: catalog.get(name) for name in ("schema", "imputer", "train.raw")},
-            "params:tabular": MemoryDataset(TabularConfig(cross_fit=3)),
+            "params:tabular": MemoryDataset({"cross_fit": 3}),
         }
     )
     for chosen in FLAGS.values():

@@ -15,7 +15,6 @@ from tabweave.storage.artifacts import (
     content_hash,
     write_json,
 )
-from tabweave.tabular.config import TabularConfig
 
 
 def test_fresh_inputs_pass(hooks, catalog):
@@ -63,7 +62,7 @@ def test_an_input_made_from_an_older_version_of_another(hooks, catalog):
 
 
 def test_an_input_made_with_other_parameters(hooks, catalog):
-    changed = MemoryDataset(TabularConfig(cross_fit=3))
+    changed = MemoryDataset({"cross_fit": 3})
     entries = {name: catalog.get(name) for name in ("schema", "imputer", "train.raw")}
     later = DataCatalog({**entries, "params:tabular": changed})
     message = refusal(later, USE)
@@ -147,7 +146,7 @@ def test_every_fault_is_said_once_with_all_it_concerns(hooks, catalog, tmp_path)
         "tabular",
     )
     save(hooks, catalog, node, **{"train.features": table, "val.features": table})
-    changed = MemoryDataset(TabularConfig(cross_fit=3))
+    changed = MemoryDataset({"cross_fit": 3})
     names = ("schema", "imputer", "train.raw", "train.features", "val.features")
     entries = {name: catalog.get(name) for name in names}
     later = DataCatalog({**entries, "params:tabular": changed})

@@ -6,8 +6,14 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from hooks_fixtures import FIT, LOAD, USE, make_node
-from tabweave.datasets.files import JsonDataset
+from tabweave.datasets.files import JsonDataset, ObjectDataset
 from tabweave.hooks import SummaryHooks
+from tabweave.tabular import Scaler
+from tabweave.tabular.scaling import Scaling
+
+
+def scaler_of(features):
+    return Scaler({f"num:{n}": Scaling(0.0, 1.0) for n in range(features)})
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def test_a_stage_ends_with_its_last_output_and_one_line(summary):
     hooks, lines = summary
     node = make_node("a", ["scaler", "imputer"], "n", "tabular")
     start(hooks, node)
-    saved(hooks, node, "scaler", {"features": [1, 2, 3]})
+    saved(hooks, node, "scaler", scaler_of(3))
     assert len(lines()) == 1
     saved(hooks, node, "imputer", {})
     assert lines()[1].startswith("tabular")
@@ -129,7 +135,9 @@ def test_what_other_processes_have_saved_is_told_at_the_end(summary, tmp_path):
     last = make_node("imputer", "metrics", "m", "evaluate")
     names = ("scaler", "imputer", "metrics")
     entries = {n: JsonDataset(path=str(tmp_path / f"{n}.json")) for n in names}
-    entries["scaler"].save({"features": [1]})
+    path, holds = str(tmp_path / "scaler.json"), "tabweave.tabular.Scaler"
+    entries["scaler"] = ObjectDataset(path=path, holds=holds)
+    entries["scaler"].save(scaler_of(1))
     entries["metrics"].save({"test/auroc": 0.75})
     start(hooks, node, last)
     hooks.after_pipeline_run(

@@ -4,6 +4,10 @@ import pytest
 
 from preparation_fixtures import TABLE, preparation, text_field
 from tabweave.errors import ExportError
+from tabweave.preparation.features import (
+    feature_sources,
+    transform_features,
+)
 from tabweave.preparation.reference import (
     Source,
     input_names,
@@ -12,7 +16,6 @@ from tabweave.preparation.reference import (
     reference_tokens,
 )
 from tabweave.tables.files import TableFile, write_parquet
-from tabweave.tabular import feature_names, transform_features
 from tabweave.text import tokenize_table
 
 ALL = ("cat:plan:yes", "num:age", "missing:price", "cat:shop:no", "num:price")
@@ -99,7 +102,7 @@ def test_reference_features_are_those_of_the_tabular_stage_in_the_models_order()
     prepared = preparation(features=ALL)
     parts = prepared.schema, prepared.imputer, prepared.risk_tables
     stage = transform_features(TABLE, *parts, prepared.scaler)
-    assert set(ALL) <= set(feature_names(*parts))
+    assert set(ALL) <= set(feature_sources(*parts))
     found = reference_features(prepared, TABLE.drop_columns(["id", "y"]))
     assert found.dtype == np.float32
     assert found.tolist() == [

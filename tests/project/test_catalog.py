@@ -20,6 +20,7 @@ PATHS = {
     "train.table": "02_intermediate/train.parquet",
     "val.table": "02_intermediate/val.parquet",
     "test.table": "02_intermediate/test.parquet",
+    "selected_schema": "04_feature/selected_schema.json",
     "imputer": "04_feature/imputer.json",
     "risk_tables": "04_feature/risk_tables.json",
     "scaler": "04_feature/scaler.json",

@@ -8,18 +8,21 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from tabweave.preparation.features import (
+    feature_sources,
+    fit_tabular,
+    fit_train_scaler,
+    probe_risk_features,
+    train_features,
+    transform_features,
+)
 from tabweave.schema import DataSchema
 from tabweave.storage.artifacts import dump_json
 from tabweave.tabular import (
     PrecomputedFile,
     TabularConfig,
-    fit_tabular,
-    fit_train_scaler,
     precomputed_risk_tables,
-    probe_risk_features,
     tabular_report,
-    train_features,
-    transform_features,
 )
 from tabweave.tabular.leak_probe import Probe, auroc, auroc_error
 
@@ -67,7 +70,9 @@ def report_of(schema, given=False, files=(None, None, None), **options):
         train_features(train, schema, imputer, risks, scaler),
         transform_features(val, schema, imputer, risks, scaler),
     ]
-    probes = probe_risk_features(*tables, schema, risks)
+    probes = probe_risk_features(
+        *tables, feature_sources(schema, imputer, risks), schema
+    )
     return tabular_report(probes, schema, imputer, risks, files), probes, tables
 
 
@@ -182,7 +187,8 @@ def test_val_of_one_class_is_no_crash():
     parts = fitted.imputer, fitted.risk_tables, fitted.scaler
     features = train_features(train, BINARY, *parts)
     one = features.filter(pa.compute.equal(features["label"], 1))
-    probes = probe_risk_features(features, one, BINARY, fitted.risk_tables)
+    sources = feature_sources(BINARY, *parts[:2])
+    probes = probe_risk_features(features, one, sources, BINARY)
     report = tabular_report(probes, BINARY, *parts[:2], [])
     assert {probe["val"] for probe in report["leak_probe"].values()} == {None}
     assert "no feature could be judged" in report["findings"][0]["message"]

@@ -10,6 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabweave.errors import ArtifactError, SchemaError
+from tabweave.preparation.features import (
+    fit_tabular,
+    fit_train_scaler,
+    train_features,
+    transform_features,
+)
 from tabweave.schema import DataSchema
 from tabweave.storage.artifacts import dump_json
 from tabweave.tabular import (
@@ -21,13 +27,9 @@ from tabweave.tabular import (
     cross_fitted,
     fit_imputer,
     fit_risk_tables,
-    fit_tabular,
-    fit_train_scaler,
     precomputed_imputer,
     precomputed_risk_tables,
     select_columns,
-    train_features,
-    transform_features,
 )
 
 BINARY = DataSchema(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kedro.io.core import DatasetError
+from kedro.utils import load_obj
 from kedro_datasets._typing import ImagePreview, JSONPreview
 
 from tabweave.datasets.base import FileDataset
@@ -47,6 +48,34 @@ class JsonDataset(FileDataset[Any, Any]):
     def preview(self) -> JSONPreview:
         """The values, for kedro-viz."""
         return JSONPreview(dump_json(read_json(self.path)))
+
+
+class ObjectDataset(JsonDataset):
+    """An object of ours as JSON, such as the schema or a fitted part.
+
+    Args:
+        path: The file.
+        holds: Dotted name of its class, which has ``to_json`` and ``from_json``.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self, *, path: str, holds: str, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(path=path, metadata=metadata)
+        self._holds = holds
+
+    def load(self) -> Any:
+        """The object.
+
+        Raises:
+            ArtifactError: The file is missing or damaged.
+        """
+        return load_obj(self._holds).from_json(super().load())
+
+    def save(self, data: Any) -> None:
+        """Writes the object in one step."""
+        super().save(data.to_json())
 
 
 class TokenizersDataset(FileDataset[dict[str, str], dict[str, str]]):

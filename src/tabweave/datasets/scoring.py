@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from kedro.io import AbstractDataset
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.datasets.tables import UsersFileDataset, first_rows
 from tabweave.schema import Quoting
-from tabweave.scoring import ScoreConfig, score_file
+from tabweave.scoring import ScoringReport
 from tabweave.tables.files import RawTable
 from tabweave.tables.lookup import find_table
 from tabweave.tables.parted_tables import Source, open_as_named, open_table
@@ -41,21 +42,50 @@ class ScoringInputDataset(UsersFileDataset):
 
 
 @dataclass(frozen=True)
-class ScoringJob:
-    """A table, and the bundle that is to score it."""
+class ScoringOutput:
+    """Where scored rows go, and the rows that cannot be scored; None refuses those."""
 
-    bundle: Path
-    source: Source
-    config: ScoreConfig
+    path: Path
+    rejects: str | None
 
 
-class ScoredFileDataset(FileDataset[ScoringJob, Source]):
-    """The rows of a file with predictions, in the format of the file.
+class ScoringOutputDataset(AbstractDataset[Any, ScoringOutput]):
+    """Where the user wants the answers: two names, no content.
 
     Args:
         path: The file; a folder where the input is no single file.
         rejects: ``{path: <file>}`` for the rows that cannot be scored; the path None
             refuses an input with such a row.
+        metadata: For kedro-viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        rejects: dict[str, str | None] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._output = ScoringOutput(Path(path), (rejects or {}).get("path"))
+        self.metadata = metadata
+
+    def load(self) -> ScoringOutput:
+        """The names."""
+        return self._output
+
+    def save(self, data: Any) -> None:
+        """Refuses: a name is not written."""
+        raise DatasetError(f"{self._output.path} is written by scoring itself.")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._output.path)}
+
+
+class ScoredFileDataset(FileDataset[ScoringReport, Source]):
+    """The rows of a file with predictions, in the format of the file.
+
+    Args:
+        path: The file; a folder where the input is no single file.
         quoting: As ``score.quoting``: how the file is read again.
         metadata: For kedro-viz.
     """
@@ -67,12 +97,10 @@ class ScoredFileDataset(FileDataset[ScoringJob, Source]):
         self,
         *,
         path: str,
-        rejects: dict[str, str | None] | None = None,
         quoting: Quoting | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(path=path, metadata=metadata)
-        self._rejects = (rejects or {}).get("path")
         self._quoting = quoting
 
     def load(self) -> Source:
@@ -85,11 +113,8 @@ class ScoredFileDataset(FileDataset[ScoringJob, Source]):
             return open_table(found, "scored", quoting=self._quoting)
         return RawTable(self.path, "scored", quoting=self._quoting)
 
-    def save(self, data: ScoringJob) -> None:
-        """Scores the file window by window and writes it in one step."""
-        config = data.config.model_copy(update={"rejects": self._rejects})
-        source = data.source.path
-        score_file(data.bundle, source, self.path, config, progress=True)
+    def save(self, data: ScoringReport) -> None:
+        """Does nothing: scoring has written the file, as all rows fit no memory."""
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """The first rows of the file."""

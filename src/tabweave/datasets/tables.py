@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,6 @@ from kedro_datasets._typing import TablePreview
 
 from tabweave.datasets.base import FileDataset
 from tabweave.errors import ConfigError
-from tabweave.evaluation.predictions import scored_batches
 from tabweave.schema import InvalidUtf8, Quoting
 from tabweave.storage.artifacts import Provenance
 from tabweave.tables.files import (
@@ -232,11 +231,12 @@ class MappedTableDataset(FileDataset[pa.Table, ArrowFile]):
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """A user's table, and the predictions that were made from it."""
+    """A user's rows with predictions, which are drawn as they are written."""
 
-    raw: Source
-    predictions: TableFile
-    id_column: str
+    batches: Iterator[pa.RecordBatch]
+    schema: pa.Schema
+    format: str
+    quoting: Quoting | None
 
 
 class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
@@ -273,12 +273,9 @@ class ScoredRowsDataset(FileDataset[ScoredRows, RawTable]):
 
     def save(self, data: ScoredRows) -> None:
         """Writes the rows in the format that they came in."""
-        batches, schema = scored_batches(
-            data.raw, data.predictions.read(), id_column=data.id_column
-        )
-        target = self._path / f"{self._split}.{data.raw.format}"
-        write_rows(target, batches, schema, data.raw.quoting)
-        for ending in set(FORMATS) - {data.raw.format}:
+        target = self._path / f"{self._split}.{data.format}"
+        write_rows(target, data.batches, data.schema, data.quoting)
+        for ending in set(FORMATS) - {data.format}:
             other = self._path / f"{self._split}.{ending}"
             Provenance.path_for(other).unlink(missing_ok=True)
             other.unlink(missing_ok=True)

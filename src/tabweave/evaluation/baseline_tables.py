@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 from tabweave.evaluation.baselines import Baseline, BaselineInputs, fit_baselines
 from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.predictions import Floats, Integers
+from tabweave.preparation.features import MISSING, NUMBER
 from tabweave.schema import DataSchema, probability_columns
 from tabweave.tables.files import ArrowFile, TableFile
-from tabweave.tabular import PrecomputedFile, select_columns
 
-NUMERIC = ("num:", "missing:")
 SPLITS = ("val", "test")
 
 
@@ -24,17 +23,15 @@ def baseline_inputs(
     table: TableFile,
     features: ArrowFile,
     schema: DataSchema,
-    selected: PrecomputedFile | None = None,
 ) -> BaselineInputs:
     """One split as the baselines see it: the same rows and columns as the model's.
 
     All text columns are read, also by a model without text; of the categorical columns,
-    those that `selected` leaves. `features` holds the numeric ones that it leaves.
+    those of the schema. `features` holds the numeric ones.
     """
-    schema = select_columns(schema, selected)
     columns = table.read([*schema.text, *schema.categorical])
     scaled = features.open()
-    names = [name for name in scaled.column_names if name.startswith(NUMERIC)]
+    names = [name for name in scaled.column_names if name.startswith((NUMBER, MISSING))]
     numeric = [scaled[name].to_numpy() for name in names]
     return BaselineInputs(
         texts=_joined(columns, schema.text),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, shorten
-from tabweave.schema import PREDICTED, DataSchema, probability_columns
+from tabweave.schema import PREDICTED, probability_columns
 from tabweave.tables.headers import check_room_for
 from tabweave.tables.parted_tables import Source
 
@@ -71,7 +71,7 @@ def prediction_table(
     ids: Sequence[str] | pa.Array | pa.ChunkedArray,
     labels: Integers,
     probabilities: Floats,
-    schema: DataSchema,
+    classes: Sequence[str],
 ) -> pa.Table:
     """One row per input row: id, label, a probability per class, predicted class.
 
@@ -79,23 +79,23 @@ def prediction_table(
         ids: Id of each row, as text.
         labels: Shape [rows]: number of each row's true class.
         probabilities: Shape [rows, classes].
-        schema: Gives the classes.
+        classes: The classes, in order.
 
     Raises:
         ArtifactError: The numbers of rows differ, or a value is not usable.
     """
-    check_predictions(probabilities, labels, len(schema.classes))
+    check_predictions(probabilities, labels, len(classes))
     if len(ids) != len(labels):
         raise ArtifactError(f"There are {len(ids)} ids for {len(labels)} predictions.")
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
-    names = pa.array(schema.classes, pa.string())
+    names = pa.array(classes, pa.string())
     columns = {
         "id": pa.array(ids, pa.string()),
         "label": names.take(pa.array(labels)),
         **{
             name: pa.array(np.ascontiguousarray(probabilities[:, index], np.float32))
-            for index, name in enumerate(probability_columns(schema.classes))
+            for index, name in enumerate(probability_columns(classes))
         },
         PREDICTED: names.take(pa.array(predicted_classes(probabilities))),
     }

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from tabweave.batching.batches import LABEL, ROW_ID, Rows
 from tabweave.bundle.sample import Cell
+from tabweave.preparation.features import number_name
 from tabweave.preparation.reference import (
     Preparation,
     reference_features,
@@ -119,7 +120,7 @@ def _cut(texts: Sequence[str], rules: CellRules) -> list[Cell]:
 
 
 def _numbers(preparation: Preparation, name: str, rules: CellRules) -> list[Cell]:
-    scaling = preparation.scaler.features[f"num:{name}"]
+    scaling = preparation.scaler.features[number_name(name)]
     around = [scaling.mean + spread * scaling.std for spread in SPREADS]
     filled = preparation.imputer.columns[name].value
     single = np.clip([*around, filled], -LARGEST, LARGEST).astype(np.float32)

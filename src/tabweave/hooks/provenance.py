@@ -14,6 +14,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from tabweave import __version__
+from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.errors import ArtifactError, Problems
 from tabweave.hooks.advice import rerun_command
 from tabweave.hooks.selection import refuse_other_text_fields, refuse_versions
@@ -21,7 +22,7 @@ from tabweave.hooks.stages import (
     PARAMETER,
     STAGES,
     artifact_path,
-    plain,
+    recorded,
     stage_of,
     table_files,
 )
@@ -130,9 +131,9 @@ class ProvenanceHooks:
         self.inputs[node.name] = (
             {name: content for name, content in hashed.items() if content is not None},
             {
-                name.removeprefix(PARAMETER): plain(inputs[name])
-                for name in node.inputs
-                if name.startswith(PARAMETER)
+                group: recorded(group, inputs[f"{PARAMETER}{group}"])
+                for group in PARAMETER_TYPES
+                if f"{PARAMETER}{group}" in node.inputs
             },
         )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
 
+from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.errors import MissingDataError
-from tabweave.schema import Parameters
 from tabweave.storage.artifacts import STAGE_FORMATS
 from tabweave.tables.lookup import Found
 
@@ -42,6 +43,6 @@ def table_files(catalog: CatalogProtocol, name: str) -> Found | None:
     return found if isinstance(found, Found) else None
 
 
-def plain(value: Any) -> Any:
-    """A parameter group as a record keeps it."""
-    return value.recorded() if isinstance(value, Parameters) else value
+def recorded(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter group as a record keeps it: defaults filled in."""
+    return PARAMETER_TYPES[group].model_validate(values).recorded()

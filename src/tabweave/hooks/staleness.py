@@ -8,10 +8,15 @@ from typing import Any
 
 from kedro.io import CatalogProtocol
 
-from tabweave.configuration.parameters import PARAMETER_TYPES
 from tabweave.errors import MissingDataError
-from tabweave.hooks.stages import PARAMETER, STAGES, artifact_path, table_files
-from tabweave.schema import SPLITS, Parameters
+from tabweave.hooks.stages import (
+    PARAMETER,
+    STAGES,
+    artifact_path,
+    recorded,
+    table_files,
+)
+from tabweave.schema import SPLITS
 from tabweave.storage.artifacts import (
     STAGE_FORMATS,
     Provenance,
@@ -134,7 +139,8 @@ class StalenessCheck:
         if record.content != self.hashes.of(path):
             yield f"{path} was changed after it was written"
         for group, then in record.parameters.items():
-            for line in differences(then, self._parameters(group, then), group):
+            values = self.catalog.load(f"{PARAMETER}{group}")
+            for line in differences(then, recorded(group, values), group):
                 yield f"made with other parameters, {line}"
         for source, then in record.inputs.items():
             self._look_for(source)
@@ -142,9 +148,3 @@ class StalenessCheck:
             content = self.hashes.of_dataset(self.catalog, source)
             if content not in (None, then):
                 yield f"made from another {source} than {now} is now"
-
-    def _parameters(self, group: str, then: Any) -> Any:
-        """The parameters of a group now, in the form of the record: defaults filled in."""
-        now = self.catalog.load(f"{PARAMETER}{group}")
-        values = now.model_dump() if isinstance(now, Parameters) else now
-        return PARAMETER_TYPES[group](**values).recorded()

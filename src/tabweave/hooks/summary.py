@@ -72,7 +72,7 @@ DETAILS: dict[str, Callable[[Any], str]] = {
     "split_report": _rows,
     "data_report": _loaded,
     "text_report": _tokens,
-    "scaler": lambda scaler: f"{len(scaler['features'])} scaled features",
+    "scaler": lambda scaler: f"{len(scaler.features)} scaled features",
     "training_history": _training,
     "parity_report": _parity,
     "metrics": _metrics,

@@ -25,7 +25,6 @@ from tabweave.models.encoders.encoder_config import (
     pretrained_encoder_config,
     scratch_encoder_config,
 )
-from tabweave.models.tabular_encoder import NUMERIC
 from tabweave.models.weights import (
     check_finite,
     check_repeats,
@@ -33,6 +32,7 @@ from tabweave.models.weights import (
     shapes_of,
     stored_shapes,
 )
+from tabweave.preparation.features import NUMBER
 from tabweave.storage.artifacts import read_json, replacing_folder, write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -86,7 +86,7 @@ def describe_model(
             "no categorical or numeric column. Name some under data, or choose another "
             "model_class."
         )
-    numeric = [name for name in features if name.startswith(NUMERIC)]
+    numeric = [name for name in features if name.startswith(NUMBER)]
     wants_bins = parts.table and config.numeric_embedding.kind == "piecewise"
     if wants_bins and numeric and not bins:
         raise ConfigError(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tabweave.models.config import NumericEmbeddingConfig
+from tabweave.preparation.features import NUMBER
 
-NUMERIC = "num:"
 NARROWEST = 1e-6
 """Width of a bin at least, in units of the scaled feature or of its own size."""
 
@@ -100,7 +100,7 @@ class NumericEmbedding(nn.Module):
         bins: Sequence[Sequence[float]],
     ) -> None:
         super().__init__()
-        numeric = [n for n, name in enumerate(features) if name.startswith(NUMERIC)]
+        numeric = [n for n, name in enumerate(features) if name.startswith(NUMBER)]
         self.numeric = numeric
         self.embedding: PiecewiseLinear | Periodic | None = None
         if numeric and config.kind == "piecewise":

@@ -16,14 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tabweave.errors import ExportError
+from tabweave.preparation.features import Source, feature_sources, transform_features
 from tabweave.schema import DataSchema
-from tabweave.tabular import (
-    Imputer,
-    RiskTables,
-    Scaler,
-    feature_names,
-    transform_features,
-)
+from tabweave.tabular import Imputer, RiskTables, Scaler
 from tabweave.text import TextField, tokenize_table
 
 Kind = Literal["text", "categorical", "numeric"]
@@ -32,21 +27,6 @@ ColumnTexts = Mapping[str, Sequence[str]]
 _SAFE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _INNER = ("pre_", "model_")
 """Names inside a pipeline.onnx begin with these."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a feature comes from.
-
-    Attributes:
-        column: The raw column.
-        kind: The feature is its number, its risk value, or whether it is missing.
-        target: Position of the risk value among the values of a category.
-    """
-
-    column: str
-    kind: Literal["number", "risk", "missing"]
-    target: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,21 +59,12 @@ class Preparation:
         """
         if not self.features:
             return {}
-        known: dict[str, Source] = {}
-        for name in self.schema.numeric:
-            known[f"num:{name}"] = Source(name, "number")
-            known[f"missing:{name}"] = Source(name, "missing")
-        targets = self.risk_tables.targets
-        for name in self.schema.categorical:
-            for place, target in enumerate(targets):
-                feature = f"cat:{name}:{target}" if len(targets) > 1 else f"cat:{name}"
-                known[feature] = Source(name, "risk", place)
-        given = feature_names(self.schema, self.imputer, self.risk_tables)
-        unknown = [name for name in self.features if name not in given]
+        known = feature_sources(self.schema, self.imputer, self.risk_tables)
+        unknown = [name for name in self.features if name not in known]
         if unknown:
             raise ExportError(
                 f"The model reads the features {unknown}, but the tabular stage gives "
-                f"{list(given)}.",
+                f"{list(known)}.",
                 stages=("tabular", "train", "evaluate", "export"),
             )
         return {name: known[name] for name in self.features}

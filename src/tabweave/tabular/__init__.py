@@ -2,16 +2,8 @@
 
 from tabweave.tabular.category_counts import CategoryCounts, count_categories
 from tabweave.tabular.config import RiskSettings, TabularConfig
-from tabweave.tabular.features import (
-    FittedTabular,
-    feature_names,
-    fit_tabular,
-    fit_train_scaler,
-    train_features,
-    transform_features,
-)
 from tabweave.tabular.imputation import Imputer, fit_imputer
-from tabweave.tabular.leak_probe import probe_risk_features, tabular_report
+from tabweave.tabular.leak_probe import tabular_report
 from tabweave.tabular.precomputed import (
     precomputed_imputer,
     precomputed_risk_tables,
@@ -23,7 +15,6 @@ from tabweave.tabular.scaling import Scaler, fit_scaler
 
 __all__ = [
     "CategoryCounts",
-    "FittedTabular",
     "Imputer",
     "PrecomputedFile",
     "RiskSettings",
@@ -32,18 +23,12 @@ __all__ = [
     "TabularConfig",
     "count_categories",
     "cross_fitted",
-    "feature_names",
     "fit_imputer",
     "fit_risk_tables",
     "fit_scaler",
-    "fit_tabular",
-    "fit_train_scaler",
     "precomputed_imputer",
     "precomputed_risk_tables",
-    "probe_risk_features",
     "read_precomputed",
     "select_columns",
     "tabular_report",
-    "train_features",
-    "transform_features",
 ]

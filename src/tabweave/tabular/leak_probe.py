@@ -18,7 +18,7 @@ import pyarrow as pa
 from tabweave.schema import DataSchema
 from tabweave.tabular.imputation import Imputer
 from tabweave.tabular.precomputed_files import PrecomputedFile
-from tabweave.tabular.risk_table import RiskTables, target_indices
+from tabweave.tabular.risk_table import RiskTables
 
 # A gap between train and val is reported above this, and above four standard errors.
 GAP = 0.05
@@ -85,20 +85,15 @@ class Probe:
         return f"AUROC {self.train:.3f} on train, {self.val:.3f} on val"
 
 
-def probe_risk_features(
-    train: pa.Table, val: pa.Table, schema: DataSchema, risk_tables: RiskTables
-) -> dict[str, Probe]:
-    """Every ``cat:`` feature of the feature tables, judged alone."""
-    targets = target_indices(schema)
-    names = [name for name in train.column_names if name.startswith("cat:")]
-    # Features of one column stand together, one per target.
-    return {
-        name: _probe(train, val, name, targets[place % len(risk_tables.targets)])
-        for place, name in enumerate(names)
-    }
+def probe_feature(train: pa.Table, val: pa.Table, name: str, target: int) -> Probe:
+    """A feature of the feature tables, judged alone.
 
-
-def _probe(train: pa.Table, val: pa.Table, name: str, target: int) -> Probe:
+    Args:
+        train: Features and labels of train.
+        val: The same of val.
+        name: The feature.
+        target: Position of the class that it is about.
+    """
     found, errors = [], []
     for table in (train, val):
         positive = table["label"].to_numpy() == target

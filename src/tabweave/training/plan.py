@@ -17,7 +17,8 @@ from tabweave.errors import (
 )
 from tabweave.models.config import ModelConfig, ModelSpec
 from tabweave.models.registry import TextInput, choose_fields, describe_model
-from tabweave.models.tabular_encoder import NUMERIC, quantile_edges
+from tabweave.models.tabular_encoder import quantile_edges
+from tabweave.preparation.features import NUMBER
 from tabweave.tables.files import ArrowFile
 from tabweave.text.config import SCRATCH
 from tabweave.text.encoder_files import encoder_digest, tokenizer_digest
@@ -115,7 +116,7 @@ def text_inputs(tokens: ArrowFile) -> list[TextInput]:
 
 def _bins(model: ModelConfig, train: Rows) -> list[list[float]]:
     """Edges of the bins of a piecewise embedding, at the quantiles of train."""
-    numeric = [name for name in train.feature_names if name.startswith(NUMERIC)]
+    numeric = [name for name in train.feature_names if name.startswith(NUMBER)]
     if model.numeric_embedding.kind != "piecewise" or not model.architecture.table:
         return []
     return quantile_edges(train.features(numeric), model.numeric_embedding.bins)

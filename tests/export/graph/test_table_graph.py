@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from preparation_fixtures import TABLE, preparation, session_of
 from tabweave.export.graph.graph_builder import FLOAT, STRING, Graph
 from tabweave.export.graph.table_graph import prepare_table
+from tabweave.preparation.features import (
+    feature_sources,
+)
 from tabweave.preparation.reference import reference_features
-from tabweave.tabular import feature_names
 
 PREPARED = preparation()
-NAMES = feature_names(PREPARED.schema, PREPARED.imputer, PREPARED.risk_tables)
+NAMES = (*feature_sources(PREPARED.schema, PREPARED.imputer, PREPARED.risk_tables),)
 singles = st.floats(width=32, allow_infinity=False)
 
 
@@ -88,7 +90,9 @@ def test_any_choice_and_order_of_features(features):
 @pytest.mark.parametrize("missing_indicators", ["always", "never"])
 def test_other_indicators(missing_indicators):
     prepared = preparation(missing_indicators=missing_indicators)
-    names = feature_names(prepared.schema, prepared.imputer, prepared.risk_tables)
+    names = tuple(
+        feature_sources(prepared.schema, prepared.imputer, prepared.risk_tables)
+    )
     assert ("missing:age" in names) == (missing_indicators == "always")
     compare(*session(names, missing_indicators=missing_indicators), TABLE)
 

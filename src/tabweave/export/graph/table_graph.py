@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tabweave.export.graph.graph_builder import DOUBLE, FLOAT, Graph, Tensor
-from tabweave.preparation.reference import Preparation, Source
+from tabweave.preparation.features import Source
+from tabweave.preparation.reference import Preparation
 
 
 def prepare_table(

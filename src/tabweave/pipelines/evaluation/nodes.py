@@ -9,20 +9,19 @@ import pyarrow as pa
 
 from tabweave.datasets.tables import ScoredRows
 from tabweave.evaluation.config import EvaluationConfig
-from tabweave.schema import DataSchema
+from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tables.parted_tables import Source
-from tabweave.tabular import PrecomputedFile
 from tabweave.training.config import TrainingConfig
 
 
+@typed
 def predict_splits(
     model: Any,
     val_tokens: ArrowFile,
     test_tokens: ArrowFile,
     val_features: ArrowFile,
     test_features: ArrowFile,
-    schema: dict[str, Any],
     checkpoints: Path,
     config: EvaluationConfig,
     training: TrainingConfig,
@@ -32,7 +31,7 @@ def predict_splits(
     from tabweave.evaluation.predict import predict_in_ranks
     from tabweave.evaluation.predictions import prediction_table
 
-    roles = DataSchema(**schema)
+    classes = model.spec.classes
     fields = [field.name for field in model.spec.text]
     val = Rows(val_tokens, val_features, fields)
     test = Rows(test_tokens, test_features, fields)
@@ -44,8 +43,8 @@ def predict_splits(
         logs=checkpoints.parent / "rank_logs",
     )
     return (
-        prediction_table(val.ids, val.labels, found[0], roles),
-        prediction_table(test.ids, test.labels, found[1], roles),
+        prediction_table(val.ids, val.labels, found[0], classes),
+        prediction_table(test.ids, test.labels, found[1], classes),
     )
 
 
@@ -54,16 +53,23 @@ def score_rows(
     test: Source,
     val_predictions: TableFile,
     test_predictions: TableFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
 ) -> tuple[ScoredRows, ScoredRows]:
     """The user's own rows with the predictions added, in their own format."""
-    id_column = DataSchema(**schema).id
     return (
-        ScoredRows(val, val_predictions, id_column),
-        ScoredRows(test, test_predictions, id_column),
+        _scored(val, val_predictions, schema),
+        _scored(test, test_predictions, schema),
     )
 
 
+def _scored(raw: Source, predictions: TableFile, schema: DataSchema) -> ScoredRows:
+    from tabweave.evaluation.predictions import scored_batches
+
+    rows = scored_batches(raw, predictions.read(), id_column=schema.id)
+    return ScoredRows(*rows, raw.format, raw.quoting)
+
+
+@typed
 def fit_baselines(
     train: TableFile,
     val: TableFile,
@@ -71,31 +77,30 @@ def fit_baselines(
     train_features: ArrowFile,
     val_features: ArrowFile,
     test_features: ArrowFile,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
+    schema: DataSchema,
     config: EvaluationConfig,
 ) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
     """Probabilities of simple baselines fitted on the same rows."""
     from tabweave.evaluation.baseline_tables import baseline_inputs, fit_baseline_tables
 
-    roles = DataSchema(**schema)
     files = {
         "train": (train, train_features),
         "val": (val, val_features),
         "test": (test, test_features),
     }
-    inputs = {s: baseline_inputs(*pair, roles, selected) for s, pair in files.items()}
+    inputs = {s: baseline_inputs(*pair, schema) for s, pair in files.items()}
     ids = {name: features.open()["id"] for name, (_, features) in files.items()}
-    tables, report = fit_baseline_tables(inputs, ids, roles, config)
+    tables, report = fit_baseline_tables(inputs, ids, schema, config)
     return tables["val"], tables["test"], report
 
 
+@typed
 def compute_metrics(
     val: TableFile,
     test: TableFile,
     val_baselines: TableFile,
     test_baselines: TableFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
     config: EvaluationConfig,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Flat metrics, and the same with intervals, reasons and baselines."""
@@ -103,18 +108,16 @@ def compute_metrics(
 
     predictions = {"val": val.read(), "test": test.read()}
     baselines = {"val": val_baselines.read(), "test": test_baselines.read()}
-    return evaluate(predictions, baselines, DataSchema(**schema), config)
+    return evaluate(predictions, baselines, schema, config)
 
 
 def plot_curves(
-    val: TableFile, test: TableFile, test_baselines: TableFile, schema: dict[str, Any]
+    val: TableFile, test: TableFile, test_baselines: TableFile, schema: DataSchema
 ) -> tuple[Any, Any]:
     """ROC and precision-recall curves of val and test."""
     from tabweave.evaluation.report import curve_figures
 
-    return curve_figures(
-        val.read(), test.read(), test_baselines.read(), DataSchema(**schema)
-    )
+    return curve_figures(val.read(), test.read(), test_baselines.read(), schema)
 
 
 def log_evaluation(
@@ -122,7 +125,7 @@ def log_evaluation(
     val: TableFile,
     test: TableFile,
     test_baselines: TableFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
 ) -> dict[str, Any]:
     """Metrics and figures for TensorBoard."""
     roc, pr = plot_curves(val, test, test_baselines, schema)

@@ -6,9 +6,11 @@ from typing import Any
 
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
 from tabweave.export.config import ExportConfig
+from tabweave.schema import typed
 from tabweave.tables.files import ArrowFile, TableFile
 
 
+@typed
 def quantize_models(
     onnx_model: bytes,
     pipeline_onnx: bytes,
@@ -35,6 +37,7 @@ def quantize_models(
     return files.get(INT8_MODEL, b""), files.get(INT8_PIPELINE, b""), found.report
 
 
+@typed
 def measure_export(
     model: Any,
     onnx_model: bytes,

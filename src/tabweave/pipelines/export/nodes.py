@@ -6,22 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from tabweave.bundle import BundleParts
-from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, MODEL, PIPELINE
+from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, PIPELINE
 from tabweave.export.config import ExportConfig
-from tabweave.schema import DataConfig, DataSchema
+from tabweave.schema import DataConfig, DataSchema, typed
 from tabweave.tables.cells import CellRules
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tables.parted_tables import Source
 from tabweave.tabular import (
     Imputer,
-    PrecomputedFile,
     RiskTables,
     Scaler,
-    select_columns,
 )
 from tabweave.text import TextConfig, resolve_fields
 
 
+@typed
 def export_onnx(
     model: Any,
     val_tokens: ArrowFile,
@@ -37,18 +36,18 @@ def export_onnx(
     return exported.model, exported.report
 
 
+@typed
 def export_pipeline(
     onnx_model: bytes,
     model: Any,
     val_table: TableFile,
     val_tokens: ArrowFile,
     val_features: ArrowFile,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
+    schema: DataSchema,
     tokenizers: dict[str, str],
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-    scaler: dict[str, Any],
+    imputer: Imputer,
+    risk_tables: RiskTables,
+    scaler: Scaler,
     proofs: Path,
     text: TextConfig,
     config: ExportConfig,
@@ -61,7 +60,7 @@ def export_pipeline(
     from tabweave.export.gates.pipeline_gate import export_pipeline as export
 
     fitted = imputer, risk_tables, scaler
-    preparation = _preparation(model, schema, selected, tokenizers, fitted, text)
+    preparation = _preparation(model, schema, tokenizers, fitted, text)
     table = val_table.read([name for name, _ in preparation.columns()])
     read = [field.name for field in model.spec.text]
     expected = predict_probabilities(model, Rows(val_tokens, val_features, read))
@@ -71,46 +70,41 @@ def export_pipeline(
 
 def _preparation(
     model: Any,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
+    schema: DataSchema,
     tokenizers: dict[str, str],
-    fitted: tuple[dict[str, Any], ...],
+    fitted: tuple[Imputer, RiskTables, Scaler],
     text: TextConfig,
 ) -> Any:
     """All that turns a raw record into what the model reads."""
     from tabweave.preparation.reference import Preparation
 
-    roles = DataSchema(**schema)
-    by_name = {one.name: one for one in resolve_fields(text, roles)}
+    by_name = {one.name: one for one in resolve_fields(text, schema)}
     imputer, risk_tables, scaler = fitted
     return Preparation(
-        schema=select_columns(roles, selected),
+        schema=schema,
         fields=tuple(by_name[field.name] for field in model.spec.text),
         tokenizers=tokenizers,
-        imputer=Imputer.from_json(imputer),
-        risk_tables=RiskTables.from_json(risk_tables),
-        scaler=Scaler.from_json(scaler),
+        imputer=imputer,
+        risk_tables=risk_tables,
+        scaler=scaler,
         features=model.spec.features,
     )
 
 
+@typed
 def make_bundle(
     model: Any,
     onnx_model: bytes,
     pipeline_onnx: bytes,
     int8_model: bytes,
     int8_pipeline: bytes,
-    parity_report: dict[str, Any],
-    pipeline_report: dict[str, Any],
-    int8_report: dict[str, Any],
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
+    export_report: dict[str, Any],
+    schema: DataSchema,
+    selected: DataSchema,
     tokenizers: dict[str, str],
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-    scaler: dict[str, Any],
-    impute_dict: dict[str, Any],
-    risk_table_map: dict[str, Any],
+    imputer: Imputer,
+    risk_tables: RiskTables,
+    scaler: Scaler,
     metrics: dict[str, Any],
     val: Source,
     val_tokens: ArrowFile,
@@ -123,21 +117,22 @@ def make_bundle(
     from tabweave.export.bundle_sample import check_written, make_sample, without_rows
 
     quantized = {INT8_MODEL: int8_model, INT8_PIPELINE: int8_pipeline}
-    check_written(pipeline_onnx, pipeline_report, quantized, int8_report)
-    reports = {MODEL: parity_report, PIPELINE: pipeline_report, "int8": int8_report}
+    reports = export_report["comparisons"]
+    refused = reports[PIPELINE]["refused"]
+    check_written(pipeline_onnx, reports[PIPELINE], quantized, reports["int8"])
     fitted, rules = (imputer, risk_tables, scaler), CellRules.of(data)
-    prepared = _preparation(model, schema, selected, tokenizers, fitted, text)
+    prepared = _preparation(model, selected, tokenizers, fitted, text)
     rows = val, val_tokens, val_features, rules
     return BundleParts(
         model=onnx_model,
-        pipeline=pipeline_onnx or str(pipeline_report["refused"]),
+        pipeline=pipeline_onnx or str(refused),
         tokenizers=tokenizers,
-        imputer=imputer,
-        risk_tables=risk_tables,
-        scaler=scaler,
-        impute_dict=impute_dict,
-        risk_table_map=risk_table_map,
-        schema=DataSchema(**schema),  # with the columns that were not selected
+        imputer=imputer.to_json(),
+        risk_tables=risk_tables.to_json(),
+        scaler=scaler.to_json(),
+        impute_dict=imputer.to_map(),
+        risk_table_map=risk_tables.to_map(),
+        schema=schema,  # with the columns that were not selected
         rules=rules,
         metrics=metrics,
         quantized=quantized,

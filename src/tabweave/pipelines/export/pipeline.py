@@ -26,7 +26,6 @@ GROUPS = ("data", "text", "tabular", "model", "training")
 def create_pipeline() -> Pipeline:
     """The export stage."""
     fitted = ["tokenizer", "imputer", "risk_tables", "scaler"]
-    columns = ["schema", "selected_features.raw"]
     val = ["val.table", "val.tokens", "val.features"]
     reports = ["parity_report", "pipeline_report", "int8_report"]
     return Pipeline(
@@ -40,7 +39,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 export_pipeline,
                 inputs=[
-                    *("onnx_model", "model", *val, *columns, *fitted),
+                    *("onnx_model", "model", *val, "selected_schema", *fitted),
                     *("token_proofs", "params:text", "params:export"),
                 ],
                 outputs=["pipeline_onnx", "pipeline_report"],
@@ -80,8 +79,8 @@ def create_pipeline() -> Pipeline:
                 make_bundle,
                 inputs=[
                     *("model", "onnx_model", "pipeline_onnx", "int8_model"),
-                    *("int8_pipeline", *reports, *columns, *fitted, "impute_dict"),
-                    *("risk_table_map", "metrics", "val.raw", "val.tokens"),
+                    *("int8_pipeline", "export_report", "schema", "selected_schema"),
+                    *(*fitted, "metrics", "val.raw", "val.tokens"),
                     *("val.features", "params:data", "params:text"),
                     "params:export",
                 ],

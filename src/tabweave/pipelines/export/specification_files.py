@@ -5,26 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from tabweave.models.config import ModelConfig
-from tabweave.schema import DataConfig, DataSchema
+from tabweave.schema import DataConfig, DataSchema, typed
 from tabweave.tables.files import TableFile
 from tabweave.tabular import Imputer, RiskTables, TabularConfig
 from tabweave.text import TextConfig
 from tabweave.training.config import TrainingConfig
 
 
-def write_maps(
-    imputer: dict[str, Any], risk_tables: dict[str, Any]
-) -> tuple[dict[str, Any], ...]:
+def write_maps(imputer: Imputer, risk_tables: RiskTables) -> tuple[dict[str, Any], ...]:
     """Means and risk tables in the specification's form, each for two files."""
-    means = Imputer.from_json(imputer).to_map()
-    risks = RiskTables.from_json(risk_tables).to_map()
+    means = imputer.to_map()
+    risks = risk_tables.to_map()
     return means, means, risks, risks
 
 
+@typed
 def write_artifacts(
     model: Any,
     tokenizers: dict[str, str],
-    risk_tables: dict[str, Any],
+    risk_tables: RiskTables,
     data: DataConfig,
     text: TextConfig,
     tabular: TabularConfig,
@@ -40,12 +39,12 @@ def write_artifacts(
         model,
         config={name: group.model_dump(mode="json") for name, group in groups},
         tokenizers=tokenizers,
-        risk_tables=RiskTables.from_json(risk_tables),
+        risk_tables=risk_tables,
     )
 
 
-def write_results(predictions: TableFile, schema: dict[str, Any]) -> dict[str, Any]:
+def write_results(predictions: TableFile, schema: DataSchema) -> dict[str, Any]:
     """The specification's predictions of test: labels and probabilities."""
     from tabweave.export.compatibility import predict_results
 
-    return predict_results(predictions.read(), DataSchema(**schema).classes)
+    return predict_results(predictions.read(), schema.classes)

@@ -13,7 +13,12 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 score_input,
-                inputs=["score_bundle.raw", "score_input.raw", "params:score"],
+                inputs=[
+                    "score_bundle.raw",
+                    "score_input.raw",
+                    "score_output.raw",
+                    "params:score",
+                ],
                 outputs="scored_file",
                 name="score_input",
             )

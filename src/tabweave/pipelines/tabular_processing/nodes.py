@@ -10,7 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabweave.schema import DataSchema
+from tabweave.preparation.features import (
+    feature_sources,
+    fit_train_scaler,
+    probe_risk_features,
+    train_features,
+    transform_features,
+)
+from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile, TableFile
 from tabweave.tabular import (
     Imputer,
@@ -19,14 +26,10 @@ from tabweave.tabular import (
     Scaler,
     TabularConfig,
     count_categories,
-    fit_train_scaler,
     precomputed_imputer,
     precomputed_risk_tables,
-    probe_risk_features,
     select_columns,
     tabular_report,
-    train_features,
-    transform_features,
 )
 from tabweave.tabular import (
     fit_imputer as fit_imputer_on,
@@ -38,10 +41,6 @@ from tabweave.tabular import (
 logger = logging.getLogger(__name__)
 
 
-def _roles(schema: dict[str, Any], selected: PrecomputedFile | None) -> DataSchema:
-    return select_columns(DataSchema(**schema), selected)
-
-
 def _read(table: TableFile, schema: DataSchema, *more: str | None) -> pa.Table:
     """The columns that this stage needs; texts stay on the disk."""
     names = [schema.id, schema.label, *schema.categorical, *schema.numeric]
@@ -50,87 +49,88 @@ def _read(table: TableFile, schema: DataSchema, *more: str | None) -> pa.Table:
     return table.read([*names, *extra])
 
 
+def select_table_columns(
+    schema: DataSchema, selected: PrecomputedFile | None
+) -> DataSchema:
+    """The schema with the columns that an upstream step has selected, or all of them."""
+    return select_columns(schema, selected)
+
+
+@typed
 def fit_imputer(
     train: TableFile,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
+    schema: DataSchema,
     given: PrecomputedFile | None,
     config: TabularConfig,
-) -> dict[str, Any]:
+) -> Imputer:
     """What replaces a missing number, per column."""
-    roles = _roles(schema, selected)
-    table = _read(train, roles)
+    table = _read(train, schema)
     if given is None:
-        return fit_imputer_on(table, roles, config).to_json()
+        return fit_imputer_on(table, schema, config)
     indicators = config.missing_indicators
-    return precomputed_imputer(given, table, roles, indicators).to_json()
+    return precomputed_imputer(given, table, schema, indicators)
 
 
+@typed
 def fit_risk_tables(
     train: TableFile,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
+    schema: DataSchema,
     given: PrecomputedFile | None,
     config: TabularConfig,
-) -> dict[str, Any]:
+) -> RiskTables:
     """The smoothed mean of the target per category and column."""
-    roles = _roles(schema, selected)
-    risk = config.risk_of(roles)
-    table = _read(train, roles, risk.group)
+    risk = config.risk_of(schema)
+    table = _read(train, schema, risk.group)
     if given is not None:
-        return precomputed_risk_tables(given, table, roles).to_json()
-    counts = count_categories(table.to_batches(), roles)
-    return fit_risk_tables_on(counts, roles, risk).to_json()
+        return precomputed_risk_tables(given, table, schema)
+    counts = count_categories(table.to_batches(), schema)
+    return fit_risk_tables_on(counts, schema, risk)
 
 
 def fit_scaler(
     train: TableFile,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-) -> dict[str, Any]:
+    schema: DataSchema,
+    imputer: Imputer,
+    risk_tables: RiskTables,
+) -> Scaler:
     """Mean and deviation of every feature over the train rows that a model will see."""
-    roles, risks = _roles(schema, selected), RiskTables.from_json(risk_tables)
-    table = _read(train, roles, risks.group)
-    return fit_train_scaler(table, roles, Imputer.from_json(imputer), risks).to_json()
+    table = _read(train, schema, risk_tables.group)
+    return fit_train_scaler(table, schema, imputer, risk_tables)
 
 
 def transform_splits(
     train: TableFile,
     val: TableFile,
     test: TableFile,
-    schema: dict[str, Any],
-    selected: PrecomputedFile | None,
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
-    scaler: dict[str, Any],
+    schema: DataSchema,
+    imputer: Imputer,
+    risk_tables: RiskTables,
+    scaler: Scaler,
 ) -> tuple[pa.Table, pa.Table, pa.Table]:
     """Features of all splits; those of train are cross-fitted where we fitted."""
-    roles, risks = _roles(schema, selected), RiskTables.from_json(risk_tables)
-    fitted = (Imputer.from_json(imputer), risks, Scaler.from_json(scaler))
+    fitted = (imputer, risk_tables, scaler)
     return (
-        train_features(_read(train, roles, risks.group), roles, *fitted),
-        transform_features(_read(val, roles), roles, *fitted),
-        transform_features(_read(test, roles), roles, *fitted),
+        train_features(_read(train, schema, risk_tables.group), schema, *fitted),
+        transform_features(_read(val, schema), schema, *fitted),
+        transform_features(_read(test, schema), schema, *fitted),
     )
 
 
 def report_tabular(
     train: ArrowFile,
     val: ArrowFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
     selected: PrecomputedFile | None,
     impute_dict: PrecomputedFile | None,
     risk_table_map: PrecomputedFile | None,
-    imputer: dict[str, Any],
-    risk_tables: dict[str, Any],
+    imputer: Imputer,
+    risk_tables: RiskTables,
 ) -> dict[str, Any]:
     """Where the fitted parts came from, and whether train features know their labels."""
-    roles, risks = _roles(schema, selected), RiskTables.from_json(risk_tables)
-    probes = probe_risk_features(train.open(), val.open(), roles, risks)
+    sources = feature_sources(schema, imputer, risk_tables)
+    probes = probe_risk_features(train.open(), val.open(), sources, schema)
     files = [selected, impute_dict, risk_table_map]
-    report = tabular_report(probes, roles, Imputer.from_json(imputer), risks, files)
+    report = tabular_report(probes, schema, imputer, risk_tables, files)
     warnings = [f for f in report["findings"] if f["severity"] == "warning"]
     if warnings:
         first = warnings[0]

@@ -9,19 +9,30 @@ from tabweave.pipelines.tabular_processing.nodes import (
     fit_risk_tables,
     fit_scaler,
     report_tabular,
+    select_table_columns,
     transform_splits,
 )
 
 
 def create_pipeline() -> Pipeline:
     """The tabular stage."""
-    columns = ["schema", "selected_features.raw"]
     fitted = ["imputer", "risk_tables"]
     return Pipeline(
         [
             Node(
+                select_table_columns,
+                inputs=["schema", "selected_features.raw"],
+                outputs="selected_schema",
+                name="select_table_columns",
+            ),
+            Node(
                 fit_imputer,
-                inputs=["train.table", *columns, "impute_dict.raw", "params:tabular"],
+                inputs=[
+                    "train.table",
+                    "selected_schema",
+                    "impute_dict.raw",
+                    "params:tabular",
+                ],
                 outputs="imputer",
                 name="fit_imputer",
             ),
@@ -29,7 +40,7 @@ def create_pipeline() -> Pipeline:
                 fit_risk_tables,
                 inputs=[
                     "train.table",
-                    *columns,
+                    "selected_schema",
                     "risk_table_map.raw",
                     "params:tabular",
                 ],
@@ -38,7 +49,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 fit_scaler,
-                inputs=["train.table", *columns, *fitted],
+                inputs=["train.table", "selected_schema", *fitted],
                 outputs="scaler",
                 name="fit_scaler",
             ),
@@ -48,7 +59,7 @@ def create_pipeline() -> Pipeline:
                     "train.table",
                     "val.table",
                     "test.table",
-                    *columns,
+                    "selected_schema",
                     *fitted,
                     "scaler",
                 ],
@@ -60,7 +71,8 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "train.features",
                     "val.features",
-                    *columns,
+                    "selected_schema",
+                    "selected_features.raw",
                     "impute_dict.raw",
                     "risk_table_map.raw",
                     *fitted,

@@ -12,18 +12,19 @@ from typing import Any
 
 from tabweave.evaluation.config import METRICS, validation_metrics
 from tabweave.models.config import ModelConfig
-from tabweave.schema import DataSchema
+from tabweave.schema import DataSchema, typed
 from tabweave.tables.files import ArrowFile
 from tabweave.training.config import TrainingConfig
 from tabweave.training.measures.figure import training_figure
 
 
+@typed
 def train_model(
     train_tokens: ArrowFile,
     val_tokens: ArrowFile,
     train_features: ArrowFile,
     val_features: ArrowFile,
-    schema: dict[str, Any],
+    schema: DataSchema,
     checkpoints: Path,
     tensorboard_train: Path,
     row_vectors: Path,
@@ -35,24 +36,23 @@ def train_model(
     from tabweave.training.engine import train_model as train
     from tabweave.training.plan import make_plan
 
-    roles = DataSchema(**schema)
     plan = make_plan(
         tokens=(train_tokens, val_tokens),
         features=(train_features, val_features),
-        classes=roles.classes,
+        classes=schema.classes,
         model=model,
         training=training,
         metric=partial(
             compute_metrics,
             metrics=METRICS,
-            classes=roles.classes,
-            positive_index=roles.positive_index,
+            classes=schema.classes,
+            positive_index=schema.positive_index,
             stage="val",
         ),
         checkpoints=checkpoints,
         log_folder=tensorboard_train,
         vectors=row_vectors,
-        metric_names=validation_metrics(roles.classes),
+        metric_names=validation_metrics(schema.classes),
     )
     trained = train(plan)
     return trained.model, trained.history

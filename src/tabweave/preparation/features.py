@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -17,8 +18,32 @@ from tabweave.tabular.category_counts import count_categories
 from tabweave.tabular.columns import Floats, Singles, class_indices, texts
 from tabweave.tabular.config import TabularConfig
 from tabweave.tabular.imputation import Imputed, Imputer, fit_imputer
-from tabweave.tabular.risk_table import RiskTables, cross_fitted, fit_risk_tables
+from tabweave.tabular.leak_probe import Probe, probe_feature
+from tabweave.tabular.risk_table import (
+    RiskTables,
+    cross_fitted,
+    fit_risk_tables,
+    target_indices,
+)
 from tabweave.tabular.scaling import Scaler, fit_scaler
+
+NUMBER, RISK, MISSING = "num:", "cat:", "missing:"
+"""How the names of features begin; a column, and perhaps a class, follows."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a feature comes from.
+
+    Attributes:
+        column: The raw column.
+        kind: The feature is its number, its risk value, or whether it is missing.
+        target: Position of the risk value among the values of a category.
+    """
+
+    column: str
+    kind: Literal["number", "risk", "missing"]
+    target: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +80,7 @@ def fit_train_scaler(
         SchemaError: `train` is not the table that `risk_tables` was fitted on, or two
             features would have one name.
     """
-    feature_names(schema, imputer, risk_tables)  # refuses what would overwrite
+    feature_sources(schema, imputer, risk_tables)  # refuses what would overwrite
     values = cross_fitted(train, schema, risk_tables)
     numeric = _numeric(imputer.transform(train))
     return fit_scaler(numeric | _categorical(values, risk_tables))
@@ -100,10 +125,10 @@ def transform_features(
     return _assemble(table, schema, FittedTabular(imputer, risk_tables, scaler), values)
 
 
-def feature_names(
+def feature_sources(
     schema: DataSchema, imputer: Imputer, risk_tables: RiskTables
-) -> tuple[str, ...]:
-    """Names of the feature columns in their order: num, cat, missing.
+) -> dict[str, Source]:
+    """Where every feature column comes from, in their order: num, cat, missing.
 
     Raises:
         SchemaError: Two features would have one name.
@@ -111,21 +136,40 @@ def feature_names(
     """
     _check_fitted("imputer", imputer.columns, schema.numeric)
     _check_fitted("risk tables", risk_tables.columns, schema.categorical)
-    names = [f"num:{name}" for name in schema.numeric]
+    found = [(number_name(name), Source(name, "number")) for name in schema.numeric]
     for name in schema.categorical:
-        names += _risk_names(name, risk_tables)
-    names += [
-        f"missing:{name}"
+        risks = enumerate(_risk_names(name, risk_tables))
+        found += [(feature, Source(name, "risk", place)) for place, feature in risks]
+    found += [
+        (f"{MISSING}{name}", Source(name, "missing"))
         for name in schema.numeric
         if imputer.columns[name].missing_indicator
     ]
+    names = [name for name, _ in found]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise SchemaError(
             f"Features {repeated} would appear twice: a column's name followed by ':' "
             "and a class reads like another column's. Rename one of the columns."
         )
-    return tuple(names)
+    return dict(found)
+
+
+def number_name(column: str) -> str:
+    """Name of the feature that is the number of a column."""
+    return f"{NUMBER}{column}"
+
+
+def probe_risk_features(
+    train: pa.Table, val: pa.Table, sources: Mapping[str, Source], schema: DataSchema
+) -> dict[str, Probe]:
+    """Every risk feature of the feature tables, judged alone."""
+    targets = target_indices(schema)
+    return {
+        name: probe_feature(train, val, name, targets[source.target])
+        for name, source in sources.items()
+        if source.kind == "risk"
+    }
 
 
 def _check_fitted(
@@ -141,12 +185,12 @@ def _check_fitted(
 
 def _risk_names(column: str, risk_tables: RiskTables) -> list[str]:
     if len(risk_tables.targets) == 1:
-        return [f"cat:{column}"]
-    return [f"cat:{column}:{target}" for target in risk_tables.targets]
+        return [f"{RISK}{column}"]
+    return [f"{RISK}{column}:{target}" for target in risk_tables.targets]
 
 
 def _numeric(imputed: Imputed) -> dict[str, Singles | Floats]:
-    return {f"num:{name}": values for name, values in imputed.values.items()}
+    return {number_name(name): values for name, values in imputed.values.items()}
 
 
 def _categorical(
@@ -165,11 +209,11 @@ def _assemble(
     fitted: FittedTabular,
     risk_values: dict[str, Floats],
 ) -> pa.Table:
-    names = feature_names(schema, fitted.imputer, fitted.risk_tables)
+    names = feature_sources(schema, fitted.imputer, fitted.risk_tables)
     imputed = fitted.imputer.transform(table)
     risks = _categorical(risk_values, fitted.risk_tables)
     columns = fitted.scaler.transform(_numeric(imputed) | risks)
-    columns |= {f"missing:{name}": gaps for name, gaps in imputed.indicators.items()}
+    columns |= {f"{MISSING}{name}": gaps for name, gaps in imputed.indicators.items()}
     return pa.table(
         {
             "id": texts(table, schema.id).cast(pa.string()),

@@ -9,6 +9,13 @@ import pyarrow as pa
 import pytest
 
 from tabweave.errors import ArtifactError, SchemaError
+from tabweave.preparation.features import (
+    feature_sources,
+    fit_tabular,
+    fit_train_scaler,
+    train_features,
+    transform_features,
+)
 from tabweave.schema import DataSchema
 from tabweave.storage.artifacts import dump_json
 from tabweave.tabular import (
@@ -16,11 +23,6 @@ from tabweave.tabular import (
     RiskTables,
     Scaler,
     TabularConfig,
-    feature_names,
-    fit_tabular,
-    fit_train_scaler,
-    train_features,
-    transform_features,
 )
 
 BINARY = DataSchema(
@@ -89,7 +91,7 @@ def test_columns_have_the_names_types_and_order_of_the_contract(schema):
         ]
         assert all(column.null_count == 0 for column in found.columns)
         assert all(np.isfinite(found[name].to_numpy()).all() for name in expected)
-    assert list(feature_names(schema, *parts(fitted)[:2])) == expected
+    assert list(feature_sources(schema, *parts(fitted)[:2])) == expected
 
 
 @SCHEMAS
