@@ -12,6 +12,7 @@ STAGES = ("load", "text", "tabular", "train", "evaluate", "export")
 SPLITS = {"train": 240, "val": 80, "test": 120}
 FILES = (
     *(f"02_intermediate/{split}.parquet" for split in SPLITS),
+    "04_feature/selected_schema.json",
     "04_feature/imputer.json",
     "04_feature/risk_tables.json",
     "04_feature/scaler.json",
@@ -24,6 +25,7 @@ FILES = (
     "06_models/checkpoints/best.ckpt",
     "06_models/model.onnx",
     "06_models/pipeline.onnx",
+    "06_models/preparation.json",
     "06_models/model.pth",
     "06_models/model_artifacts.pth",
     "06_models/impute_dict.json",

@@ -40,7 +40,7 @@ VALUES = {
     *("comprehensive_metrics", "training_history", "data_report", "text_report"),
     *("baseline_report", "tabular_report", "pipeline_report"),
     *("int8_report", "export_report"),
-    *("impute_dict", "risk_table_map"),
+    *("impute_dict", "risk_table_map", "selected_schema", "preparation"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60

@@ -1,20 +1,24 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from preparation_fixtures import TABLE, preparation, text_field
-from tabweave.errors import ExportError
+from tabweave.errors import ArtifactError, ExportError
 from tabweave.preparation.features import (
     feature_sources,
     transform_features,
 )
 from tabweave.preparation.reference import (
+    Preparation,
     Source,
     input_names,
     reference_chunks,
     reference_features,
     reference_tokens,
 )
+from tabweave.storage.artifacts import dump_json
 from tabweave.tables.files import TableFile, write_parquet
 from tabweave.text import tokenize_table
 
@@ -112,3 +116,15 @@ def test_reference_features_are_those_of_the_tabular_stage_in_the_models_order()
 
 def test_without_features_there_are_none():
     assert reference_features(preparation(), TABLE).shape == (len(TABLE), 0)
+
+
+def test_a_preparation_reads_back_from_json_and_a_damaged_one_is_refused():
+    prepared = preparation(features=ALL)
+    value = json.loads(dump_json(prepared.to_json()))
+    assert Preparation.from_json(value) == prepared
+    assert Preparation.from_json(value).sources() == prepared.sources()
+    for key in value:
+        broken = {name: kept for name, kept in value.items() if name != key}
+        for damage in (broken, {**value, key: 3}):
+            with pytest.raises(ArtifactError, match="damaged"):
+                Preparation.from_json(damage)

@@ -24,6 +24,7 @@ PATHS = {
     "imputer": "04_feature/imputer.json",
     "risk_tables": "04_feature/risk_tables.json",
     "scaler": "04_feature/scaler.json",
+    "preparation": "06_models/preparation.json",
     "tokenizer": "04_feature/tokenizer",
     "train.tokens": "05_model_input/train_tokens.arrow",
     "val.tokens": "05_model_input/val_tokens.arrow",

@@ -14,9 +14,8 @@ PARAMETER = "params:"
 MOST_INPUTS = 8
 STILL_MORE = {
     "train_model": 10,
-    "export_pipeline": 13,
     "measure_export": 12,
-    "make_bundle": 19,
+    "make_bundle": 14,
 }
 
 

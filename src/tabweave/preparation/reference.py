@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import ValidationError
 
-from tabweave.errors import ExportError
+from tabweave.errors import ArtifactError, ExportError
 from tabweave.preparation.features import Source, feature_sources, transform_features
 from tabweave.schema import DataSchema
 from tabweave.tabular import Imputer, RiskTables, Scaler
@@ -68,6 +69,40 @@ class Preparation:
                 stages=("tabular", "train", "evaluate", "export"),
             )
         return {name: known[name] for name in self.features}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "schema": self.schema.to_json(),
+            "fields": [one.model_dump(mode="json") for one in self.fields],
+            "tokenizers": dict(self.tokenizers),
+            "imputer": self.imputer.to_json(),
+            "risk_tables": self.risk_tables.to_json(),
+            "scaler": self.scaler.to_json(),
+            "features": list(self.features),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preparation:
+        """Inverse of `to_json`.
+
+        Raises:
+            ArtifactError: The value is not a preparation.
+        """
+        try:
+            return cls(
+                schema=DataSchema.from_json(value["schema"]),
+                fields=tuple(TextField.model_validate(f) for f in value["fields"]),
+                tokenizers=dict(value["tokenizers"]),
+                imputer=Imputer.from_json(value["imputer"]),
+                risk_tables=RiskTables.from_json(value["risk_tables"]),
+                scaler=Scaler.from_json(value["scaler"]),
+                features=tuple(value["features"]),
+            )
+        except (KeyError, TypeError, ValidationError) as error:
+            raise ArtifactError(
+                f"The preparation is damaged ({error!r}).", stages=("export",)
+            ) from error
 
     def columns(self) -> list[tuple[str, Kind]]:
         """The raw columns that the model reads: text, categories, numbers."""

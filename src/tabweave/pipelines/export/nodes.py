@@ -8,6 +8,7 @@ from typing import Any
 from tabweave.bundle import BundleParts
 from tabweave.bundle.contents import INT8_MODEL, INT8_PIPELINE, PIPELINE
 from tabweave.export.config import ExportConfig
+from tabweave.preparation.reference import Preparation
 from tabweave.schema import DataConfig, DataSchema, typed
 from tabweave.tables.cells import CellRules
 from tabweave.tables.files import ArrowFile, TableFile
@@ -37,19 +38,37 @@ def export_onnx(
 
 
 @typed
+def gather_preparation(
+    model: Any,
+    selected: DataSchema,
+    tokenizers: dict[str, str],
+    imputer: Imputer,
+    risk_tables: RiskTables,
+    scaler: Scaler,
+    text: TextConfig,
+) -> Preparation:
+    """All that turns a raw record into what the model reads."""
+    by_name = {one.name: one for one in resolve_fields(text, selected)}
+    return Preparation(
+        schema=selected,
+        fields=tuple(by_name[field.name] for field in model.spec.text),
+        tokenizers=tokenizers,
+        imputer=imputer,
+        risk_tables=risk_tables,
+        scaler=scaler,
+        features=model.spec.features,
+    )
+
+
+@typed
 def export_pipeline(
     onnx_model: bytes,
     model: Any,
     val_table: TableFile,
     val_tokens: ArrowFile,
     val_features: ArrowFile,
-    schema: DataSchema,
-    tokenizers: dict[str, str],
-    imputer: Imputer,
-    risk_tables: RiskTables,
-    scaler: Scaler,
+    preparation: Preparation,
     proofs: Path,
-    text: TextConfig,
     config: ExportConfig,
 ) -> tuple[bytes, dict[str, Any]]:
     """pipeline.onnx, equal to training on all of val, or none and the reason."""
@@ -59,36 +78,11 @@ def export_pipeline(
     from tabweave.evaluation.predict import predict_probabilities
     from tabweave.export.gates.pipeline_gate import export_pipeline as export
 
-    fitted = imputer, risk_tables, scaler
-    preparation = _preparation(model, schema, tokenizers, fitted, text)
     table = val_table.read([name for name, _ in preparation.columns()])
     read = [field.name for field in model.spec.text]
     expected = predict_probabilities(model, Rows(val_tokens, val_features, read))
     exported = export(onnx_model, preparation, (table, expected), config, proofs)
     return exported.content, exported.report
-
-
-def _preparation(
-    model: Any,
-    schema: DataSchema,
-    tokenizers: dict[str, str],
-    fitted: tuple[Imputer, RiskTables, Scaler],
-    text: TextConfig,
-) -> Any:
-    """All that turns a raw record into what the model reads."""
-    from tabweave.preparation.reference import Preparation
-
-    by_name = {one.name: one for one in resolve_fields(text, schema)}
-    imputer, risk_tables, scaler = fitted
-    return Preparation(
-        schema=schema,
-        fields=tuple(by_name[field.name] for field in model.spec.text),
-        tokenizers=tokenizers,
-        imputer=imputer,
-        risk_tables=risk_tables,
-        scaler=scaler,
-        features=model.spec.features,
-    )
 
 
 @typed
@@ -100,17 +94,12 @@ def make_bundle(
     int8_pipeline: bytes,
     export_report: dict[str, Any],
     schema: DataSchema,
-    selected: DataSchema,
-    tokenizers: dict[str, str],
-    imputer: Imputer,
-    risk_tables: RiskTables,
-    scaler: Scaler,
+    preparation: Preparation,
     metrics: dict[str, Any],
     val: Source,
     val_tokens: ArrowFile,
     val_features: ArrowFile,
     data: DataConfig,
-    text: TextConfig,
     config: ExportConfig,
 ) -> BundleParts:
     """The folder that is deployed: models, fitted parts, a sample with answers."""
@@ -120,16 +109,16 @@ def make_bundle(
     reports = export_report["comparisons"]
     refused = reports[PIPELINE]["refused"]
     check_written(pipeline_onnx, reports[PIPELINE], quantized, reports["int8"])
-    fitted, rules = (imputer, risk_tables, scaler), CellRules.of(data)
-    prepared = _preparation(model, selected, tokenizers, fitted, text)
+    imputer, risk_tables = preparation.imputer, preparation.risk_tables
+    rules = CellRules.of(data)
     rows = val, val_tokens, val_features, rules
     return BundleParts(
         model=onnx_model,
         pipeline=pipeline_onnx or str(refused),
-        tokenizers=tokenizers,
+        tokenizers=preparation.tokenizers,
         imputer=imputer.to_json(),
         risk_tables=risk_tables.to_json(),
-        scaler=scaler.to_json(),
+        scaler=preparation.scaler.to_json(),
         impute_dict=imputer.to_map(),
         risk_table_map=risk_tables.to_map(),
         schema=schema,  # with the columns that were not selected
@@ -137,5 +126,5 @@ def make_bundle(
         metrics=metrics,
         quantized=quantized,
         export_report=without_rows(reports),
-        sample=make_sample(config.sample, (model, int8_pipeline), prepared, rows),
+        sample=make_sample(config.sample, (model, int8_pipeline), preparation, rows),
     )

@@ -12,6 +12,7 @@ from tabweave.pipelines.export.comparison import (
 from tabweave.pipelines.export.nodes import (
     export_onnx,
     export_pipeline,
+    gather_preparation,
     make_bundle,
 )
 from tabweave.pipelines.export.specification_files import (
@@ -37,10 +38,16 @@ def create_pipeline() -> Pipeline:
                 name="export_onnx",
             ),
             Node(
+                gather_preparation,
+                inputs=["model", "selected_schema", *fitted, "params:text"],
+                outputs="preparation",
+                name="gather_preparation",
+            ),
+            Node(
                 export_pipeline,
                 inputs=[
-                    *("onnx_model", "model", *val, "selected_schema", *fitted),
-                    *("token_proofs", "params:text", "params:export"),
+                    *("onnx_model", "model", *val, "preparation"),
+                    *("token_proofs", "params:export"),
                 ],
                 outputs=["pipeline_onnx", "pipeline_report"],
                 name="export_pipeline",
@@ -79,9 +86,9 @@ def create_pipeline() -> Pipeline:
                 make_bundle,
                 inputs=[
                     *("model", "onnx_model", "pipeline_onnx", "int8_model"),
-                    *("int8_pipeline", "export_report", "schema", "selected_schema"),
-                    *(*fitted, "metrics", "val.raw", "val.tokens"),
-                    *("val.features", "params:data", "params:text"),
+                    *("int8_pipeline", "export_report", "schema", "preparation"),
+                    *("metrics", "val.raw", "val.tokens"),
+                    *("val.features", "params:data"),
                     "params:export",
                 ],
                 outputs="bundle",
