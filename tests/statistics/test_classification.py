@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -21,6 +21,7 @@ def answers(draw):
     return weights / weights.sum(axis=1, keepdims=True), np.array(labels)
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers())
 def test_the_metrics_of_one_class_are_those_of_scikit_learn(drawn):
     probabilities, labels = drawn

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -32,6 +32,7 @@ def test_the_standard_error_is_what_chance_shows():
     assert np.std(found) == pytest.approx(auroc_error(30, 70), rel=0.05)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=20))
 def test_groups_are_their_rows_one_by_one(groups):
     values, hits, misses = np.array(groups).T
@@ -54,6 +55,7 @@ def test_one_class_alone_is_undefined():
         assert math.isnan(average_precision(np.ones(3), np.full(3, all_or_none)))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
 def test_the_average_precision_is_that_of_scikit_learn(rows):
     scores, positive = (np.array(column) for column in zip(*rows, strict=True))

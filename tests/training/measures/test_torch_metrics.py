@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabweave.evaluation.metrics import compute_metrics
@@ -27,6 +27,7 @@ def answers(draw):
     return probabilities.astype(np.float32), labels.astype(np.int64)
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers(), st.data())
 def test_both_give_the_same_metrics_and_the_same_reasons(drawn, data):
     probabilities, labels = drawn
