@@ -25,14 +25,15 @@ from kedro.framework.cli.utils import _split_params
 
 from benchmarks.project import load_project
 from tabweave.batching.batches import LABEL, ROW_ID, Rows
-from tabweave.evaluation.confidence import paired_bootstrap
-from tabweave.evaluation.config import METRICS, MetricName
 from tabweave.evaluation.metrics import compute_metrics
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema
+from tabweave.statistics.classification import METRICS, Answers, MetricName
+from tabweave.statistics.resampling import Resampling
 from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.training.engine import train_model
+from tabweave.training.measures.torch_metrics import logged
 from tabweave.training.plan import make_plan
 
 TABLE_ONLY = "tabular"
@@ -74,6 +75,7 @@ def predict_test(
                 classes=schema.classes,
                 positive_index=schema.positive_index,
                 stage="val",
+                values_of=logged,
             ),
             checkpoints=Path(folder) / "checkpoints",
             log_folder=Path(folder) / "events",
@@ -94,27 +96,16 @@ def compare(catalog: Any, params: dict[str, Any]) -> dict[str, Any]:
         kind: predict_test(catalog, params, kind, schema) for kind in (FUSED, *OTHERS)
     }
     labels = done[FUSED][1]
-    score = partial(
-        compute_metrics,
-        metrics=(metric,),
-        classes=schema.classes,
-        positive_index=schema.positive_index,
-        stage="test",
-    )
+    # Of more than two classes it would be that of one class.
+    about = schema.positive_index if schema.task == "binary" else None
     result: dict[str, Any] = {"benchmark": "fusion", "rows": len(labels)}
+    statistics = {}
     for kind, (probabilities, _, seconds) in done.items():
-        found = score(probabilities, labels).values[f"test/{metric}"]
-        result[f"{kind}_{metric}"] = found
+        statistics[kind] = Answers(probabilities, labels).statistic(metric, about)
+        result[f"{kind}_{metric}"] = statistics[kind].value
         result[f"{kind}_seconds"] = round(seconds, 1)
     for other in OTHERS:
-        interval = paired_bootstrap(
-            metric,
-            done[FUSED][0],
-            done[other][0],
-            labels,
-            # Otherwise it would be that of one class.
-            positive_index=schema.positive_index if schema.task == "binary" else None,
-        )
+        interval = statistics[FUSED].difference(statistics[other], Resampling())
         result[f"fused_minus_{other}"] = asdict(interval)
     return result
 

@@ -17,10 +17,10 @@ from benchmarks.preparation import table_file, tabular, text
 from benchmarks.project import load_project
 from tabweave.batching.batches import Rows
 from tabweave.batching.sampling import ShuffledBatches
-from tabweave.evaluation.config import METRICS
 from tabweave.evaluation.metrics import compute_metrics
 from tabweave.models.config import ModelConfig
 from tabweave.schema import SPLITS
+from tabweave.statistics.classification import METRICS
 from tabweave.tables.files import (
     ArrowFile,
     write_arrow,
@@ -31,6 +31,7 @@ from tabweave.tables.lookup import find_split
 from tabweave.tables.parted_tables import open_table
 from tabweave.text import TextConfig, learn_or_load_tokenizers, resolve_fields
 from tabweave.training.config import TrainingConfig
+from tabweave.training.measures.torch_metrics import logged
 from tabweave.training.plan import TrainingPlan, make_plan
 
 SEED, VAL_ROWS = 0, 128
@@ -93,6 +94,7 @@ def text_plan(folder: Path, **training: Any) -> TrainingPlan:
             classes=classes,
             positive_index=1,
             stage="val",
+            values_of=logged,
         ),
         checkpoints=folder / "checkpoints",
         log_folder=folder / "events",

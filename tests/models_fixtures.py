@@ -204,8 +204,8 @@ class Tiny:
         **training: Any,
     ) -> Any:
         """48 train and 24 val rows, batches of 8, two epochs, one thread."""
-        from tabweave.evaluation.config import METRICS
         from tabweave.evaluation.metrics import compute_metrics
+        from tabweave.statistics.classification import METRICS
         from tabweave.training.config import TrainingConfig
         from tabweave.training.plan import make_plan
 

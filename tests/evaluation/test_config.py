@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from tabweave.evaluation.config import METRICS, EvaluationConfig
+from tabweave.evaluation.config import EvaluationConfig
+from tabweave.statistics.classification import METRICS
 
 
 def test_all_metrics_are_computed_by_default():

@@ -55,10 +55,10 @@ def test_flat_metrics_equal_scikit_learn_for_model_and_baseline(evaluated, split
     for prefix, who in (("", "model"), ("baseline/logistic_regression/", "baseline")):
         labels, score = truth[split]["labels"], truth[split][who]
         assert flat[f"{prefix}{split}/auroc"] == pytest.approx(
-            roc_auc_score(labels, score), abs=1e-6
+            roc_auc_score(labels, score), abs=1e-12
         )
         assert flat[f"{prefix}{split}/average_precision/0"] == pytest.approx(
-            average_precision_score(labels == 0, 1 - score), abs=1e-6
+            average_precision_score(labels == 0, 1 - score), abs=1e-12
         )
 
 
@@ -70,6 +70,39 @@ def test_every_metric_has_an_interval_around_its_value(evaluated):
         assert entry["n"] == 300
         assert entry["interval"]["low"] <= entry["value"] <= entry["interval"]["high"]
         assert entry["interval"]["low"] < entry["interval"]["high"]
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_each_value_is_the_estimate_of_its_own_interval_in_all_digits(classes, rows):
+    names = tuple(str(n) for n in range(classes))
+    schema = SCHEMA.model_copy(update={"classes": names})
+    rng = np.random.default_rng(rows)
+    labels = rng.integers(0, classes, rows)
+    first, second, third = rng.dirichlet(np.ones(classes), (3, rows)).astype(np.float32)
+    ids = [str(n) for n in range(rows)]
+    beside = {
+        f"{name}:{n}": answers[:, number]
+        for name, answers in {"one": second, "two": third}.items()
+        for number, n in enumerate(names)
+    }
+    config = EvaluationConfig(bootstrap_samples=20)
+    flat, full = evaluate(
+        {"test": prediction_table(ids, labels, first, schema)},
+        {"test": pa.table(beside)},
+        schema,
+        config,
+    )
+    for metric in config.metrics:
+        entry = full[f"test/{metric}"]
+        value = flat[f"test/{metric}"]
+        assert entry["value"] == entry["interval"]["estimate"] == value
+        assert (value is None) == (entry["reason"] is not None)
+        for name, other in entry["baselines"].items():
+            assert other["value"] == flat[f"baseline/{name}/test/{metric}"]
+            both = value is not None and other["value"] is not None
+            expected = value - other["value"] if both else None
+            assert other["difference"]["estimate"] == expected
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -85,9 +118,7 @@ def test_the_difference_to_a_worse_baseline_is_above_zero(evaluated):
     beside = full["test/auroc"]["baselines"]["logistic_regression"]
     assert beside["value"] == flat["baseline/logistic_regression/test/auroc"]
     assert beside["difference"]["low"] > 0
-    assert beside["difference"]["estimate"] == pytest.approx(
-        flat["test/auroc"] - beside["value"], abs=1e-6
-    )
+    assert beside["difference"]["estimate"] == flat["test/auroc"] - beside["value"]
 
 
 def test_a_single_class_split_gives_reasons_and_no_number():

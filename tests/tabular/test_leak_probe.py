@@ -24,7 +24,7 @@ from tabweave.tabular import (
     precomputed_risk_tables,
     tabular_report,
 )
-from tabweave.tabular.leak_probe import Probe, auroc, auroc_error
+from tabweave.tabular.leak_probe import Probe
 
 BINARY = DataSchema(
     id="id",
@@ -76,38 +76,13 @@ def report_of(schema, given=False, files=(None, None, None), **options):
     return tabular_report(probes, schema, imputer, risks, files), probes, tables
 
 
-def test_the_auroc_is_that_of_scikit_learn():
-    rng = np.random.default_rng(3)
-    for _ in range(20):
-        values, labels = rng.integers(0, 9, 60), rng.random(60) < 0.3
-        found = auroc(values, labels, ~labels)
-        assert found == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
-
-
-def test_rows_in_groups_count_as_rows():
-    values, hits, misses = np.array([0.1, 0.9]), np.array([1, 3]), np.array([4, 2])
-    rows = np.repeat(values, hits + misses)
-    labels = np.array([1, 0, 0, 0, 0, 1, 1, 1, 0, 0])
-    found = auroc(values, hits, misses)
-    assert found == pytest.approx(roc_auc_score(labels, rows), abs=1e-12)
-
-
 def test_one_class_alone_is_undefined():
-    assert math.isnan(auroc(np.array([1.0]), np.array([1]), np.array([0])))
-    assert math.isnan(auroc_error(0, 5))
     assert Probe(math.nan, 0.5, 0.1).to_json() == {
         "train": None,
         "val": 0.5,
         "gap": None,
     }
     assert not Probe(0.5, math.nan, 0.1).defined
-
-
-def test_the_standard_error_is_what_chance_shows():
-    rng = np.random.default_rng(0)
-    labels = np.arange(100) < 30
-    found = [auroc(rng.random(100), labels, ~labels) for _ in range(2_000)]
-    assert np.std(found) == pytest.approx(auroc_error(30, 70), rel=0.05)
 
 
 @SCHEMAS

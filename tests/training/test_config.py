@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tabweave.evaluation.config import METRICS
+from tabweave.statistics.classification import METRICS
 from tabweave.training.config import TrainingConfig, lower_is_better
 
 NO_TORCH = """

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from tabweave.data_report.summaries import display_names
 from tabweave.schema import DataSchema
+from tabweave.statistics.ranking import auroc
 from tabweave.tabular.columns import categories, class_indices, numbers
-from tabweave.tabular.leak_probe import auroc
 
 LEAK_AUROC = 0.99
 """A column that ranks one class this well alone is reported."""

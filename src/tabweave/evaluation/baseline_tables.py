@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from tabweave.evaluation.baselines import Baseline, BaselineInputs, fit_baselines
 from tabweave.evaluation.config import EvaluationConfig
-from tabweave.evaluation.predictions import Floats, Integers
 from tabweave.preparation.features import MISSING, NUMBER
 from tabweave.schema import DataSchema, probability_columns
+from tabweave.statistics.ranking import Floats
+from tabweave.statistics.resampling import Integers
 from tabweave.tables.files import ArrowFile, TableFile
 
 SPLITS = ("val", "test")

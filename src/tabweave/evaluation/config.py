@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from tabweave.schema import Parameters, contradiction
+from tabweave.statistics.classification import METRICS, MetricName
 
-MetricName = Literal[
-    "auroc", "average_precision", "f1_score", "precision", "recall", "accuracy"
-]
 Precision = Literal["fp32", "bf16"]
-METRICS: tuple[MetricName, ...] = get_args(MetricName)
 DECISIVE = ("val/loss", *(f"val/{name}" for name in METRICS))
 """What may pick the best checkpoint, beside ``val/average_precision/<class>``."""
 

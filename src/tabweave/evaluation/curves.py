@@ -11,11 +11,12 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tabweave.drawing import legible
-from tabweave.evaluation.predictions import Floats, Integers, check_predictions
 from tabweave.schema import DataSchema
+from tabweave.statistics.classification import check_predictions
+from tabweave.statistics.ranking import Flags, Floats, auroc, average_precision
+from tabweave.statistics.resampling import Integers, Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +33,6 @@ CLASS_COLOURS = (
 )
 BASELINE_COLOUR = "#444444"
 CHANCE_COLOUR = "#999999"
-
-Values = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -125,10 +123,10 @@ def pr_figure(
 
 
 def _roc(scores: Floats, positive: Flags) -> _Line:
-    from sklearn.metrics import auc, roc_curve
+    from sklearn.metrics import roc_curve
 
     x, y, _ = roc_curve(positive, scores)
-    return _Line(x, y, float(auc(x, y)))
+    return _Line(x, y, auroc(scores, positive, ~positive))
 
 
 def _macro_roc(lines: Sequence[_Line]) -> _Line:
@@ -139,10 +137,10 @@ def _macro_roc(lines: Sequence[_Line]) -> _Line:
 
 
 def _precision_recall(scores: Floats, positive: Flags) -> _Line:
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+    from sklearn.metrics import precision_recall_curve
 
     y, x, _ = precision_recall_curve(positive, scores, drop_intermediate=True)
-    return _Line(x, y, float(average_precision_score(positive, scores)))
+    return _Line(x, y, average_precision(scores, positive))
 
 
 def _macro_precision_recall(lines: Sequence[_Line]) -> _Line:

@@ -5,66 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabweave.errors import ArtifactError, SchemaError, shorten
 from tabweave.schema import PREDICTED, probability_columns
+from tabweave.statistics.classification import check_predictions, predicted_classes
+from tabweave.statistics.ranking import Floats
+from tabweave.statistics.resampling import Integers
 from tabweave.tables.headers import check_room_for
 from tabweave.tables.parted_tables import Source
-
-Floats = npt.NDArray[np.floating]
-Integers = npt.NDArray[np.int64]
-
-
-def check_predictions(probabilities: Floats, labels: Integers, classes: int) -> None:
-    """Refuses probabilities or labels that no metric can be computed from.
-
-    Args:
-        probabilities: Shape [rows, classes], each in [0, 1].
-        labels: Shape [rows], each a position among the classes.
-        classes: Number of classes.
-
-    Raises:
-        ArtifactError: A shape is wrong, a probability is no number in [0, 1], or a
-            label is not a class; the message names the first such row.
-    """
-    if probabilities.ndim != 2 or probabilities.shape[1] != classes:
-        raise ArtifactError(
-            f"Probabilities have shape {probabilities.shape}; {classes} classes need "
-            f"shape [rows, {classes}]."
-        )
-    if labels.shape != probabilities.shape[:1] or labels.dtype.kind not in "iu":
-        raise ArtifactError(
-            f"Labels have shape {labels.shape} and type {labels.dtype}; there must be "
-            f"one class number for each of {len(probabilities)} rows of probabilities."
-        )
-    outside = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)).all(axis=1))
-    if len(outside):
-        row = int(outside[0])
-        raise ArtifactError(
-            f"{len(outside)} rows have probabilities that are not numbers from 0 to 1; "
-            f"the first is row {row + 1}: {shorten(probabilities[row].tolist())}. "
-            "Train again: the model's weights are not usable."
-        )
-    unknown = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(unknown):
-        row = int(unknown[0])
-        raise ArtifactError(
-            f"Row {row + 1} has label number {labels[row]}, which is not one of the "
-            f"{classes} classes (0 to {classes - 1})."
-        )
-
-
-def predicted_classes(probabilities: Floats) -> Integers:
-    """The most probable class of each row; of equal ones the first.
-
-    Example:
-        >>> predicted_classes(np.array([[0.2, 0.8], [0.5, 0.5]])).tolist()
-        [1, 0]
-    """
-    return np.argmax(probabilities, axis=1).astype(np.int64)
 
 
 def prediction_table(

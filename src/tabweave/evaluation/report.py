@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tabweave.evaluation.baseline_tables import read_baselines, read_predictions
-from tabweave.evaluation.confidence import bootstrap_interval, paired_bootstrap
 from tabweave.evaluation.config import EvaluationConfig
 from tabweave.evaluation.metrics import compute_metrics
-from tabweave.evaluation.predictions import Floats, Integers
 from tabweave.schema import DataSchema
+from tabweave.statistics.classification import Answers, MetricName
+from tabweave.statistics.resampling import Resampling
+from tabweave.storage.artifacts import number_or_none
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,75 +44,52 @@ def evaluate(
     for split, table in predictions.items():
         probabilities, labels = read_predictions(table, schema)
         others = read_baselines(baselines[split], schema)
-        judge = _Judge(split, labels, schema, config)
-        flat |= judge.values(probabilities)
+        compute = partial(
+            compute_metrics,
+            metrics=config.metrics,
+            classes=schema.classes,
+            positive_index=schema.positive_index,
+            stage=split,
+        )
+        result = compute(probabilities, labels)
+        flat |= result.values
         for name, answers in others.items():
-            values = judge.values(answers)
+            values = compute(answers, labels).values
             flat |= {f"baseline/{name}/{key}": value for key, value in values.items()}
-        full |= judge.full(probabilities, others)
+        model = Answers(probabilities, labels)
+        beside = {name: Answers(given, labels) for name, given in others.items()}
+        for metric in config.metrics:
+            name = f"{split}/{metric}"
+            full[name] = {
+                "n": len(labels),
+                "arithmetic": config.precision,
+                "reason": result.reasons.get(name),
+                **_with_intervals(metric, model, beside, schema, config),
+            }
     return flat, full
 
 
-class _Judge:
-    """Everything that is said about one split."""
-
-    def __init__(
-        self, split: str, labels: Integers, schema: DataSchema, config: EvaluationConfig
-    ) -> None:
-        self.split, self.labels, self.config = split, labels, config
-        self.schema = schema
-        self.positive = schema.positive_index if schema.task == "binary" else None
-
-    def _compute(self, probabilities: Floats) -> Any:
-        return compute_metrics(
-            probabilities,
-            self.labels,
-            metrics=self.config.metrics,
-            classes=self.schema.classes,
-            positive_index=self.schema.positive_index,
-            stage=self.split,
-        )
-
-    def values(self, probabilities: Floats) -> dict[str, float | None]:
-        """Flat metrics of one model."""
-        return dict(self._compute(probabilities).values)
-
-    def full(self, model: Floats, baselines: Mapping[str, Floats]) -> dict[str, Any]:
-        """Every metric with its interval, and each baseline's with the difference."""
-        result = self._compute(model)
-        others = {name: self.values(answers) for name, answers in baselines.items()}
-        out: dict[str, Any] = {}
-        for metric in self.config.metrics:
-            name = f"{self.split}/{metric}"
-            out[name] = {
-                "n": len(self.labels),
-                "arithmetic": self.config.precision,
-                "reason": result.reasons.get(name),
-                "value": result.values[name],
-                "interval": asdict(
-                    bootstrap_interval(metric, model, self.labels, **self._options())
-                ),
-                "baselines": {
-                    other: {
-                        "value": others[other][name],
-                        "difference": asdict(
-                            paired_bootstrap(
-                                metric, model, answers, self.labels, **self._options()
-                            )
-                        ),
-                    }
-                    for other, answers in baselines.items()
-                },
-            }
-        return out
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "positive_index": self.positive,
-            "samples": self.config.bootstrap_samples,
-            "level": self.config.confidence_level,
-            "seed": self.config.seed,
-        }
+def _with_intervals(
+    metric: MetricName,
+    model: Answers,
+    baselines: Mapping[str, Answers],
+    schema: DataSchema,
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """A metric with its interval, and each baseline's with the difference to it."""
+    about = schema.positive_index if schema.task == "binary" else None
+    how = Resampling(config.bootstrap_samples, config.confidence_level, config.seed)
+    statistic = model.statistic(metric, about)
+    found: dict[str, Any] = {}
+    for name, answers in baselines.items():
+        other = answers.statistic(metric, about)
+        difference = asdict(statistic.difference(other, how))
+        found[name] = {"value": number_or_none(other.value), "difference": difference}
+    return {
+        "value": number_or_none(statistic.value),
+        "interval": asdict(statistic.interval(how)),
+        "baselines": found,
+    }
 
 
 def curve_figures(

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from tabweave.schema import DataSchema
+from tabweave.statistics.ranking import auroc, auroc_error
 from tabweave.tabular.imputation import Imputer
 from tabweave.tabular.precomputed_files import PrecomputedFile
 from tabweave.tabular.risk_table import RiskTables
@@ -24,32 +23,6 @@ from tabweave.tabular.risk_table import RiskTables
 GAP = 0.05
 # Share of train rows whose category a pre-computed table should know.
 MATCHED = 0.5
-
-
-def auroc(
-    values: npt.NDArray[Any], hits: npt.NDArray[Any], misses: npt.NDArray[Any]
-) -> float:
-    """Chance that a hit has a larger value than a miss, ties half; NaN without both.
-
-    Args:
-        values: A score per group of rows; a group may be one row.
-        hits: Rows of the class in each group.
-        misses: Rows of the other classes in each group.
-    """
-    if hits.sum() == 0 or misses.sum() == 0:
-        return math.nan
-    _, place = np.unique(values, return_inverse=True)
-    up = np.bincount(place, weights=hits)
-    down = np.bincount(place, weights=misses)
-    below = np.cumsum(down) - down / 2
-    return float((up * below).sum() / (up.sum() * down.sum()))
-
-
-def auroc_error(hits: float, misses: float) -> float:
-    """Standard error of the AUROC of a score that says nothing, for so many rows."""
-    if hits == 0 or misses == 0:
-        return math.nan
-    return math.sqrt((hits + misses + 1) / (12 * hits * misses))
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ import pyarrow as pa
 
 from tabweave.errors import ArtifactError, Problems, did_you_mean, shorten, some_of
 from tabweave.schema import DataSchema
+from tabweave.statistics.ranking import auroc, auroc_error
 from tabweave.tabular.category_counts import ColumnCounts, count_categories
 from tabweave.tabular.columns import Codes, Floats, numbers
 from tabweave.tabular.config import LARGEST, Indicators
 from tabweave.tabular.imputation import Imputer, describe
-from tabweave.tabular.leak_probe import auroc, auroc_error
 from tabweave.tabular.precomputed_files import PrecomputedFile
 from tabweave.tabular.risk_table import RiskTable, RiskTables, target_indices
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tabweave.evaluation.config import METRICS
 from tabweave.sagemaker.hyperparameters import Hyperparameters
+from tabweave.statistics.classification import METRICS
 
 EXAMPLES = json.loads(
     (Path(__file__).parents[2] / "specification_examples.json").read_text("utf-8")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tabweave.configuration.parameters import PARAMETER_TYPES, check_parameters
 from tabweave.errors import ConfigError
-from tabweave.evaluation.config import METRICS
 from tabweave.models.config import ARCHITECTURES
 from tabweave.sagemaker.hyperparameters import (
     PLACES,
@@ -21,6 +20,7 @@ from tabweave.sagemaker.hyperparameters import (
 )
 from tabweave.sagemaker.hyperparameters.mapping import GROUPS
 from tabweave.sagemaker.hyperparameters.places import SPECIFIED_MODELS, Moved, Refused
+from tabweave.statistics.classification import METRICS
 from tabweave.text.config import ALL_STEPS, MINIMAL_STEPS
 
 EXAMPLES = json.loads(

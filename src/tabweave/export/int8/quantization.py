@@ -23,7 +23,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from tabweave.errors import ExportError
 from tabweave.export.config import Int8Limits
-from tabweave.tabular.leak_probe import auroc
+from tabweave.statistics.ranking import auroc
 
 Floats: TypeAlias = npt.NDArray[np.floating]
 Integers: TypeAlias = npt.NDArray[np.int64]

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tabweave.evaluation.config import METRICS, validation_metrics
+from tabweave.evaluation.config import validation_metrics
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema, typed
+from tabweave.statistics.classification import METRICS
 from tabweave.tables.files import ArrowFile
 from tabweave.training.config import TrainingConfig
 from tabweave.training.measures.figure import training_figure
@@ -34,6 +35,7 @@ def train_model(
     """The model of the best checkpoint, and the history of the run."""
     from tabweave.evaluation.metrics import compute_metrics
     from tabweave.training.engine import train_model as train
+    from tabweave.training.measures.torch_metrics import logged
     from tabweave.training.plan import make_plan
 
     plan = make_plan(
@@ -48,6 +50,7 @@ def train_model(
             classes=schema.classes,
             positive_index=schema.positive_index,
             stage="val",
+            values_of=logged,
         ),
         checkpoints=checkpoints,
         log_folder=tensorboard_train,

@@ -17,10 +17,11 @@ from pydantic import (
 )
 
 from tabweave.errors import did_you_mean
-from tabweave.evaluation.config import DECISIVE, MetricName, is_decisive
+from tabweave.evaluation.config import DECISIVE, is_decisive
 from tabweave.models.config import ARCHITECTURES
 from tabweave.sagemaker.hyperparameters.values import cast
 from tabweave.schema import Parameters
+from tabweave.statistics.classification import MetricName
 from tabweave.text.config import Steps
 
 DEFAULT_TOKENIZER = "bert-base-multilingual-cased"

@@ -6,10 +6,19 @@ import pytest
 from sklearn import metrics as sk
 
 from tabweave.errors import ArtifactError
-from tabweave.evaluation import confidence
-from tabweave.evaluation.confidence import bootstrap_interval, paired_bootstrap
-from tabweave.evaluation.config import METRICS
-from tabweave.evaluation.metrics import compute_metrics
+from tabweave.statistics import resampling
+from tabweave.statistics.classification import METRICS, Answers
+from tabweave.statistics.resampling import Resampling
+
+
+def interval(metric, probabilities, labels, about=1, **how):
+    statistic = Answers(probabilities, labels).statistic(metric, about)
+    return statistic.interval(Resampling(**how))
+
+
+def difference(metric, one, other, labels, about=1, **how):
+    first, second = (Answers(p, labels).statistic(metric, about) for p in (one, other))
+    return first.difference(second, Resampling(**how))
 
 
 def scored(rows, classes=2, signal=1.0, seed=0, ties=False):
@@ -66,8 +75,8 @@ def test_intervals_are_those_of_resampling_row_by_row(
     for seed in range(3):
         probabilities, labels = scored(rows, classes, ties=ties, seed=seed)
         labels[:3] = [0, 1, 2 % classes]
-        options = {"positive_index": positive, "samples": samples, "seed": seed}
-        found = bootstrap_interval(metric, probabilities, labels, **options)
+        how = {"samples": samples, "seed": seed}
+        found = interval(metric, probabilities, labels, positive, **how)
         values = plain_resamples(
             metric, probabilities, labels, positive, samples, seed=seed
         )
@@ -85,34 +94,14 @@ def test_intervals_are_those_of_resampling_row_by_row(
         assert found.p_value is None
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("classes", [2, 5])
-def test_the_estimate_is_the_metric(metric, classes):
-    probabilities, labels = scored(300, classes, ties=True)
-    reported = compute_metrics(
-        probabilities,
-        labels,
-        metrics=(metric,),
-        classes=[str(i) for i in range(classes)],
-        positive_index=1,
-        stage="test",
-    )
-    positive = 1 if classes == 2 else None
-    found = bootstrap_interval(
-        metric, probabilities, labels, positive_index=positive, samples=20
-    )
-    assert found.estimate == pytest.approx(reported.values[f"test/{metric}"], abs=1e-6)
-    assert found.low <= found.estimate <= found.high
-
-
 def test_equal_seeds_give_equal_intervals_however_the_work_is_cut(monkeypatch):
     probabilities, labels = scored(101)
-    options = {"positive_index": 1, "samples": 50}
-    first = bootstrap_interval("auroc", probabilities, labels, seed=1, **options)
-    again = bootstrap_interval("auroc", probabilities, labels, seed=1, **options)
-    other = bootstrap_interval("auroc", probabilities, labels, seed=2, **options)
-    monkeypatch.setattr(confidence, "CELLS_PER_BATCH", 7 * 101)
-    cut = bootstrap_interval("auroc", probabilities, labels, seed=1, **options)
+    options = {"samples": 50}
+    first = interval("auroc", probabilities, labels, seed=1, **options)
+    again = interval("auroc", probabilities, labels, seed=1, **options)
+    other = interval("auroc", probabilities, labels, seed=2, **options)
+    monkeypatch.setattr(resampling, "CELLS_PER_BATCH", 7 * 101)
+    cut = interval("auroc", probabilities, labels, seed=1, **options)
     assert first == again == cut
     assert first != other
 
@@ -125,9 +114,7 @@ def test_intervals_hold_the_true_auroc_as_often_as_they_say():
         labels = rng.integers(0, 2, 200)
         positive = 1 / (1 + np.exp(-(rng.normal(size=200) + labels)))
         probabilities = np.stack([1 - positive, positive], axis=1)
-        found = bootstrap_interval(
-            "auroc", probabilities, labels, positive_index=1, samples=200, level=0.9
-        )
+        found = interval("auroc", probabilities, labels, samples=200, level=0.9)
         held += found.low <= true <= found.high
     # 200 trials at 0.9: three standard deviations are 0.064.
     assert 0.836 <= held / 200 <= 0.964
@@ -136,10 +123,7 @@ def test_intervals_hold_the_true_auroc_as_often_as_they_say():
 def test_a_higher_level_gives_a_wider_interval():
     probabilities, labels = scored(200)
     narrow, wide = (
-        bootstrap_interval(
-            "auroc", probabilities, labels, positive_index=1, level=level
-        )
-        for level in (0.5, 0.99)
+        interval("auroc", probabilities, labels, level=level) for level in (0.5, 0.99)
     )
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -148,7 +132,7 @@ def test_resamples_without_both_classes_are_counted():
     probabilities, labels = scored(6, seed=5)
     labels[:] = 0
     labels[0] = 1
-    found = bootstrap_interval("auroc", probabilities, labels, positive_index=1)
+    found = interval("auroc", probabilities, labels)
     # A row is left out of a resample with probability (5 / 6)^6 = 0.335.
     assert 250 < found.undefined < 420
     assert found.low is not None
@@ -158,23 +142,17 @@ def test_resamples_without_both_classes_are_counted():
 def test_an_undefined_metric_has_no_interval(rows):
     probabilities = np.full((rows, 2), 0.5, np.float32)
     labels = np.zeros(rows, np.int64)
-    single = bootstrap_interval(
-        "auroc", probabilities, labels, positive_index=1, samples=10
-    )
+    single = interval("auroc", probabilities, labels, samples=10)
     assert (single.low, single.high, single.estimate) == (None, None, None)
     assert single.undefined == single.samples == 10
-    pair = paired_bootstrap(
-        "auroc", probabilities, probabilities, labels, positive_index=1, samples=10
-    )
+    pair = difference("auroc", probabilities, probabilities, labels, samples=10)
     assert (pair.estimate, pair.p_value) == (None, None)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_model_does_not_differ_from_itself(metric):
     probabilities, labels = scored(150)
-    found = paired_bootstrap(
-        metric, probabilities, probabilities.copy(), labels, positive_index=1
-    )
+    found = difference(metric, probabilities, probabilities.copy(), labels)
     assert (found.low, found.high, found.estimate, found.p_value) == (0, 0, 0, 1)
 
 
@@ -184,7 +162,7 @@ def test_swapping_the_models_turns_the_sign(metric):
     weak, _ = scored(150, signal=1.0, seed=0)
     weak = np.roll(weak, 1, axis=0)
     there, back = (
-        paired_bootstrap(metric, *pair, labels, positive_index=1, samples=200)
+        difference(metric, *pair, labels, samples=200)
         for pair in ((strong, weak), (weak, strong))
     )
     assert there.low == pytest.approx(-back.high, abs=1e-12)
@@ -196,12 +174,12 @@ def test_swapping_the_models_turns_the_sign(metric):
 def test_a_better_model_is_found_better_and_chance_is_not():
     strong, labels = scored(800, signal=3.0, seed=0)
     weak, _ = scored(800, signal=0.5, seed=0)
-    better = paired_bootstrap("auroc", strong, weak, labels, positive_index=1)
+    better = difference("auroc", strong, weak, labels)
     assert 0 < better.low < better.estimate < better.high
     assert better.p_value == pytest.approx(2 / 1001)
     rng = np.random.default_rng(9)
     one, two = rng.random((2, 800, 2))
-    equal = paired_bootstrap("auroc", one, two, labels, positive_index=1)
+    equal = difference("auroc", one, two, labels)
     assert equal.low < 0 < equal.high
     assert equal.p_value > 0.05
 
@@ -210,21 +188,29 @@ def test_pairing_is_narrower_than_two_separate_intervals():
     model, labels = scored(400, signal=1.0)
     nearly = np.clip(model + np.float32(0.001), 0, 1)
     nearly[:20] = model[:20][:, ::-1]
-    alone = bootstrap_interval("auroc", model, labels, positive_index=1)
-    pair = paired_bootstrap("auroc", model, nearly, labels, positive_index=1)
+    alone = interval("auroc", model, labels)
+    pair = difference("auroc", model, nearly, labels)
     assert pair.high - pair.low < alone.high - alone.low
 
 
 def test_models_on_other_rows_cannot_be_compared():
     probabilities, labels = scored(10)
-    with pytest.raises(ArtifactError, match=r"shapes \(10, 2\) and \(9, 2\)"):
-        paired_bootstrap(
-            "auroc", probabilities, probabilities[1:], labels, positive_index=1
-        )
+    long, short = (
+        Answers(probabilities[n:], labels[n:]).statistic("auroc", 1) for n in (0, 1)
+    )
+    with pytest.raises(ArtifactError, match="one answered 10 rows, the other 9"):
+        long.difference(short, Resampling())
+
+
+def test_a_model_is_resampled_once_for_all_its_comparisons():
+    probabilities, labels = scored(50)
+    statistic = Answers(probabilities, labels).statistic("auroc", 1)
+    assert statistic.drawn(20, 0) is statistic.drawn(20, 0)
+    assert not np.array_equal(statistic.drawn(20, 0), statistic.drawn(20, 1))
 
 
 def test_a_thousand_resamples_of_a_usual_test_split_take_under_two_seconds():
     probabilities, labels = scored(2349)
     before = time.process_time()
-    bootstrap_interval("auroc", probabilities, labels, positive_index=1)
+    interval("auroc", probabilities, labels)
     assert time.process_time() - before < 2
