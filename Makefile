@@ -39,6 +39,7 @@ lint: $(VENV)/.all ## Style, spelling and import rules
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/codespell src benchmarks conf docs README.md CHANGELOG.md CONTRIBUTING.md
 	$(BIN)/lint-imports
+	$(BIN)/python tests/project/blocks.py src
 
 types: $(VENV)/.all ## Static types
 	$(BIN)/mypy

@@ -3,16 +3,12 @@
 import html
 import re
 from datetime import date
-from string import Formatter
 
 import numpy as np
 import pytest
 
-from tabweave.fabrication.asian import CHINESE, JAPANESE
-from tabweave.fabrication.english import ENGLISH
-from tabweave.fabrication.european import FRENCH, GERMAN, SPANISH
 from tabweave.fabrication.orders import CATEGORIES, MARKETPLACES
-from tabweave.fabrication.phrases import CUES, ITEMS, SLOTS
+from tabweave.fabrication.phrases import ITEMS, SLOTS, phrases_of
 from tabweave.fabrication.threads import (
     LANGUAGES,
     LONG_EXCHANGES,
@@ -21,14 +17,6 @@ from tabweave.fabrication.threads import (
     Writer,
 )
 
-BOOKS = {
-    "chinese": CHINESE,
-    "english": ENGLISH,
-    "french": FRENCH,
-    "german": GERMAN,
-    "japanese": JAPANESE,
-    "spanish": SPANISH,
-}
 MESSAGE = re.compile(r"\[bom\] (.+?) \[eom\](?: |$)")
 
 
@@ -37,39 +25,8 @@ def writer():
     return Writer(np.random.default_rng(5))
 
 
-@pytest.mark.parametrize("language", BOOKS)
-def test_a_language_can_say_all_that_is_drawn(language):
-    book = BOOKS[language]
-    assert len(set(book.exchanges)) >= MOST_EXCHANGES
-    assert set(book.requests) == set(book.mentions) == set(CUES)
-    # A request may be made twice, in other words.
-    assert all(len(set(said)) >= 2 for said in book.requests.values())
-    assert all(book.mentions.values())
-
-
-@pytest.mark.parametrize("language", BOOKS)
-def test_every_slot_can_be_filled(language):
-    book = BOOKS[language]
-    sentences = [
-        *book.openings,
-        *book.closings,
-        *(text for pair in book.exchanges for text in pair),
-        *(text for said in book.requests.values() for text in said),
-        *(text for said in book.mentions.values() for text in said),
-    ]
-    slots = {slot for text in sentences for _, slot, _, _ in Formatter().parse(text)}
-    assert slots - {None} <= {*SLOTS, "item"}
-
-
-@pytest.mark.parametrize("language", BOOKS)
-def test_no_request_is_also_a_mention(language):
-    book = BOOKS[language]
-    for cue in CUES:
-        assert not set(book.requests[cue]) & set(book.mentions[cue])
-
-
 def test_long_threads_have_enough_to_say():
-    assert len(set(ENGLISH.exchanges)) >= LONG_EXCHANGES
+    assert len(set(phrases_of("english").exchanges)) >= LONG_EXCHANGES
 
 
 def test_tables_of_both_halves_agree():
@@ -87,7 +44,7 @@ def test_a_thread_is_messages_between_markers(writer):
 
 
 def test_a_request_is_in_the_thread_and_a_quiet_one_has_none(writer):
-    asked = {text.split("{")[0] for text in ENGLISH.requests["code"]}
+    asked = {text.split("{")[0] for text in phrases_of("english").requests["code"]}
 
     def asks(request: str) -> bool:
         thread = writer.thread("UK", "toys", "ordinary", request, "none")

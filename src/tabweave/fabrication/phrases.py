@@ -6,7 +6,10 @@ has requests (somebody asks for it) and mentions (the same words, used harmlessl
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,20 @@ class Phrases:
     closings: tuple[str, ...]
     requests: dict[str, tuple[str, ...]]
     mentions: dict[str, tuple[str, ...]]
+
+
+@cache
+def phrases_of(language: str) -> Phrases:
+    """The phrases of a language: what ``languages/<language>.json`` holds."""
+    place = files("tabweave.fabrication") / "languages" / f"{language}.json"
+    said = json.loads(place.read_text(encoding="utf-8"))
+    return Phrases(
+        openings=tuple(said["openings"]),
+        exchanges=tuple((asked, answer) for asked, answer in said["exchanges"]),
+        closings=tuple(said["closings"]),
+        requests={cue: tuple(texts) for cue, texts in said["requests"].items()},
+        mentions={cue: tuple(texts) for cue, texts in said["mentions"].items()},
+    )
 
 
 CUES = ("pay_outside", "gift_card", "link", "code", "messenger", "not_arrived")

@@ -8,22 +8,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from tabweave.fabrication.asian import CHINESE, JAPANESE
-from tabweave.fabrication.english import ENGLISH
-from tabweave.fabrication.european import FRENCH, GERMAN, SPANISH
-from tabweave.fabrication.phrases import ITEMS, SLOTS, Phrases
+from tabweave.fabrication.phrases import ITEMS, SLOTS, Phrases, phrases_of
 
 T = TypeVar("T")
 
 # marketplace: its other language beside English, and the share of that language
 LANGUAGES = {
-    "US": (SPANISH, 0.05),
-    "UK": (ENGLISH, 1.0),
-    "DE": (GERMAN, 0.6),
-    "ES": (SPANISH, 0.6),
-    "FR": (FRENCH, 0.6),
-    "JP": (JAPANESE, 0.5),
-    "CN": (CHINESE, 0.5),
+    "US": ("spanish", 0.05),
+    "UK": ("english", 1.0),
+    "DE": ("german", 0.6),
+    "ES": ("spanish", 0.6),
+    "FR": ("french", 0.6),
+    "JP": ("japanese", 0.5),
+    "CN": ("chinese", 0.5),
 }
 # how long a thread is: share of threads
 LENGTHS = {"ordinary": 0.96, "long": 0.03, "empty": 0.01}
@@ -83,7 +80,8 @@ class Writer:
         if length == "empty":
             return ""
         other, share = LANGUAGES[marketplace]
-        phrases = other if length == "ordinary" and self._chance(share) else ENGLISH
+        in_other = length == "ordinary" and self._chance(share)
+        phrases = phrases_of(other if in_other else "english")
         messages = self._small_talk(phrases, length)
         for message in self._cue_messages(phrases, request, mention):
             messages.insert(self._below(len(messages) + 1), message)
