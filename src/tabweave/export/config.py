@@ -8,10 +8,11 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tabweave.errors import shorten
 from tabweave.schema import Parameters, contradiction
+from tabweave.scoring.contract import PROBABILITIES
 
 SampleRows = Literal["val", "synthetic", "none"]
 
-OUTPUT, TABLE, LABEL = "probabilities", "tab", "label"
+OUTPUT, TABLE, LABEL = PROBABILITIES, "tab", "label"
 """Names in the ONNX file that are not a matter of choice."""
 
 

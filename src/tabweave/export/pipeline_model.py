@@ -28,8 +28,8 @@ from tabweave.export.graph.preprocessing import (
     preprocessing_model,
 )
 from tabweave.preparation.reference import Preparation
+from tabweave.scoring.contract import METADATA_KEY, PIPELINE_FORMAT
 
-METADATA_KEY, PIPELINE_FORMAT = "tabweave", 1
 CORE = "model_"
 """Begins the name of every value of the model inside a pipeline."""
 LARGEST = 2**31 - 1

@@ -163,11 +163,7 @@ class SampledColumn:
         if not (self.is_whole and self.is_wordlike):
             return False
         padded = self.share(r"^0[0-9]") > 0
-        return padded or (ID_NAME.search(self.name) is not None and self._only_digits)
-
-    @property
-    def _only_digits(self) -> bool:
-        return self.share(r"[.eE]") == 0
+        return padded or bool(ID_NAME.search(self.name) and self.share(r"[.eE]") == 0)
 
 
 def sample_columns(source: Source, names: Sequence[str]) -> dict[str, SampledColumn]:

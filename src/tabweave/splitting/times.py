@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from tabweave.errors import Problems, SchemaError, shorten
 from tabweave.splitting.assignment import DROPPED, TEST, TRAIN, VAL, Sides
+from tabweave.tables.cells import is_number
 
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 # What 64 bits hold for certain; nanoseconds since 1970 are 19 digits that begin with 1.
 INTEGER = re.compile(r"[+-]?([0-9]{1,18}|1[0-9]{18})", re.ASCII)
 ISO_TIME = re.compile(
@@ -129,7 +129,7 @@ def _from_text(
     codes = np.asarray(pc.index_in(column, value_set=distinct))
     cells = distinct.to_pylist()
     written = [cell for cell in cells if cell]
-    if all(NUMBER.fullmatch(cell) for cell in written):
+    if all(is_number(cell) for cell in written):
         whole = all(INTEGER.fullmatch(cell) for cell in written)
         numbers = pc.if_else(pa.array(_is_missing(column)), "0", column)
         plain = pc.replace_substring_regex(numbers, r"^\+", "")

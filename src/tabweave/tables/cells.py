@@ -151,7 +151,7 @@ def _as_doubles(
     if is_any(values.type, "integer floating decimal null"):
         # float32 is the aim, so digits beyond 2^53 may already go here.
         wide = values.cast(pa.float64(), safe=False)
-        declared = [float(cell) for cell in rules.null_values if _is_number(cell)]
+        declared = [float(cell) for cell in rules.null_values if is_number(cell)]
         return _emptied(wide, pc.is_in(wide, pa.array(declared, pa.float64()))), ()
     reason = f"numeric column '{name}' has type {values.type}"
     nothing = pa.nulls(len(values), pa.float64())
@@ -223,7 +223,8 @@ def is_any(kind: pa.DataType, names: str) -> bool:
     return any(getattr(pa.types, f"is_{name}")(kind) for name in names.split())
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell is a decimal number, as a numeric column has it."""
     return re.fullmatch(NUMBER, cell) is not None
 
 

@@ -25,8 +25,9 @@ from tabweave.export.gates.token_gate import (
 from tabweave.export.graph.preprocessing import check_tokenizers
 from tabweave.export.graph.preprocessing_session import PreprocessingSession
 from tabweave.export.onnx_model import check_onnx_content, open_session
-from tabweave.export.pipeline_model import METADATA_KEY, pipeline_model, text_names
+from tabweave.export.pipeline_model import pipeline_model, text_names
 from tabweave.preparation.reference import Preparation
+from tabweave.scoring.contract import METADATA_KEY
 from tabweave.storage.artifacts import read_json, write_json
 
 logger = logging.getLogger(__name__)

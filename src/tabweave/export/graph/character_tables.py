@@ -100,11 +100,6 @@ def character_tables(tokenizer: Any, pieces: Sequence[str]) -> CharacterTables:
     return _classified(coded, coder)
 
 
-def _scalars(start: int) -> str:
-    block = range(start, min(start + _BLOCK, BEYOND_UNICODE))
-    return "".join(chr(point) for point in block if point not in _SURROGATES)
-
-
 def _changed_or_special(tokenizer: Any) -> Iterator[tuple[str, str]]:
     """Characters and what they become, but for those that are plain letters.
 
@@ -114,7 +109,9 @@ def _changed_or_special(tokenizer: Any) -> Iterator[tuple[str, str]]:
     split = tokenizer.pre_tokenizer.pre_tokenize_str
     yield _SEPARATOR, normalize(_SEPARATOR)
     for start in range(0, BEYOND_UNICODE, _BLOCK):
-        block = _scalars(start).replace(_SEPARATOR, "")
+        points = range(start, min(start + _BLOCK, BEYOND_UNICODE))
+        scalars = "".join(chr(p) for p in points if p not in _SURROGATES)
+        block = scalars.replace(_SEPARATOR, "")
         if normalize(block) == block and len(split(block)) <= 1:
             continue
         found = normalize(_SEPARATOR.join(block)).split(_SEPARATOR)

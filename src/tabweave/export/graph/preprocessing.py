@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from onnx import ModelProto
 
 from tabweave.errors import ExportError
+from tabweave.export.config import LABEL, OUTPUT
 from tabweave.export.graph.graph_builder import FLOAT, INT64, STRING, Graph, Tensor
 from tabweave.export.graph.packing_graph import Chunks, find_borders, pack_chunks
 from tabweave.export.graph.table_graph import prepare_table
@@ -16,7 +17,7 @@ from tabweave.preparation.reference import Preparation, input_names
 from tabweave.text.config import TextField
 
 DROPPED_TOKENS, DROPPED_CHARACTERS = "dropped_tokens", "dropped_characters"
-RESERVED = ("probabilities", "label")
+RESERVED = (OUTPUT, LABEL)
 """Names of outputs of the whole pipeline; no input is called so."""
 
 

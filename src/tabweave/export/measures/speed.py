@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def measure_models(
                 asked = _raw(content, table)
             else:
                 asked = _tokens(rows, model, config)
-            systems[name] = _system(_onnx(content), asked, single, batches)
+            load = partial(onnx_answer, content, [OUTPUT], torch.get_num_threads())
+            systems[name] = _system(load, asked, single, batches)
         timings = (
             measure(systems, seconds=config.timing_seconds)
             if config.timing_seconds
@@ -137,10 +139,6 @@ def _eager(folder: Path) -> Callable[[Sequence[torch.Tensor]], object]:
             return model(*inputs)
 
     return answer
-
-
-def _onnx(content: bytes) -> Callable[[], Callable[[Any], object]]:
-    return lambda: onnx_answer(content, [OUTPUT], torch.get_num_threads())
 
 
 def _tokens(

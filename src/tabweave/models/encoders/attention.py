@@ -101,7 +101,11 @@ def segment_attention(
         return _varlen(query, key, value, query_lengths, key_lengths, scale, window)
     band = None
     if window is not None and max(query_lengths, default=0) > window:
-        band = _band(max(query_lengths), max(key_lengths), window, query.device)
+        places = torch.arange(max(*query_lengths, *key_lengths), device=query.device)
+        distances = (
+            places[: max(query_lengths), None] - places[None, : max(key_lengths)]
+        )
+        band = distances.abs() < window
     queries = torch.split(query, list(query_lengths), 1)
     keys, values = (torch.split(x, list(key_lengths), 1) for x in (key, value))
     # Autocast would widen every softmax and narrow it again.
@@ -111,11 +115,6 @@ def segment_attention(
             for segment in zip(queries, keys, values, strict=True)
         ]
     return torch.cat(out, 1)
-
-
-def _band(queries: int, keys: int, window: int, device: torch.device) -> Tensor:
-    places = torch.arange(max(queries, keys), device=device)
-    return (places[:queries, None] - places[None, :keys]).abs() < window
 
 
 def _longest_plain(precision: torch.dtype) -> int:
@@ -175,12 +174,8 @@ def _varlen(
     return cast("Tensor", out).transpose(0, 1)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    return None
-
-
 AttentionInterface.register(PACKED, packed_attention)
-AttentionMaskInterface.register(PACKED, _no_mask)
+AttentionMaskInterface.register(PACKED, lambda *_, **__: None)
 
 
 def _with_other_rows_changed(
