@@ -7,9 +7,9 @@ DATA ?= ../shared/data
 STOPS ?= 50
 # Turns of every arm of a benchmark; the figures are medians over them.
 REPEATS ?= 3
-# Processes of `make test` and `make test-slow`; each computes in one thread.
+# Processes of `make test`, `make test-fast` and `make test-slow`; each computes in one thread.
 JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --durations=20
 WRITTEN := 02_intermediate 04_feature 05_model_input 06_models 07_model_output 08_reporting
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -48,7 +48,7 @@ test: lint types ## Everything that must hold before a commit, on fabricated dat
 	$(PYTEST) -m "not data and not slow"
 
 test-fast: $(VENV)/.all ## Unit tests and guards without whole pipeline runs
-	$(BIN)/pytest -m "not data and not e2e and not slow"
+	$(PYTEST) -m "not data and not e2e and not slow"
 
 test-slow: $(VENV)/.all ## Killed processes, full disks and resumed trainings
 	$(PYTEST) -m "slow and not data"

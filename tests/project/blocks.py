@@ -4,7 +4,7 @@ Run as ``python tests/project/blocks.py src``: ends with 1 where it finds a bloc
 
 Statements of a function are read in order, those inside others too; an ``if`` or ``for``
 counts by its head. Equal means equal but for the names of variables and arguments and for
-the values of literals; names of attributes, keywords and types stay, as they say what is
+the values of literals; names of attributes and keywords stay, as they say what is
 done. Imports and docstrings do not count: they are meant to be alike.
 """
 

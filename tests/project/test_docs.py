@@ -233,3 +233,39 @@ def test_the_readme_lists_the_architectures_that_exist():
 
 if __name__ == "__main__":
     print(page(), end="")  # noqa: T201
+
+
+def recipes():
+    """The section of CONTRIBUTING.md that says where something new has its place."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = text.split("## How to add\n")[1].split("\n## ")[0]
+    return " ".join(section.split())
+
+
+def stands(name, text):
+    return re.search(rf"\b{re.escape(name)}\b", text)
+
+
+def test_the_recipes_name_files_that_are_there():
+    named = re.findall(r"`((?:[\w.]+/)+[\w.]*|\w+\.py)`", recipes())
+    assert len(named) > 25
+    places = (ROOT, ROOT / "src" / "tabweave")
+    lost = [name for name in named if not any((at / name).exists() for at in places)]
+    assert not lost
+
+
+def test_the_recipes_name_what_is_in_these_files():
+    found = re.findall(
+        r"`(\w+)`(?: or `(\w+)`)?(?: in| of|,)? \(?`([\w/]+\.py)`", recipes()
+    )
+    assert len(found) >= 9
+    for *names, path in found:
+        text = (ROOT / "src" / "tabweave" / path).read_text("utf-8")
+        assert all(stands(name, text) for name in names if name), (names, path)
+
+
+def test_the_recipes_name_nothing_that_has_gone():
+    code = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert not [
+        n for n in re.findall(r"`([A-Za-z_]\w*)`", recipes()) if not stands(n, code)
+    ]
