@@ -29,7 +29,7 @@ from tabweave.evaluation.metrics import compute_metrics
 from tabweave.evaluation.predict import predict_probabilities
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema
-from tabweave.statistics.classification import METRICS, Answers, MetricName
+from tabweave.statistics.classification import Answers, MetricName
 from tabweave.statistics.resampling import Resampling
 from tabweave.tables.files import ArrowFile, write_arrow
 from tabweave.training.engine import train_model
@@ -71,7 +71,6 @@ def predict_test(
             training=params["training"],
             metric=partial(
                 compute_metrics,
-                metrics=METRICS,
                 classes=schema.classes,
                 positive_index=schema.positive_index,
                 stage="val",

@@ -8,14 +8,21 @@ from typing import Any
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from tabweave.configuration.parameters import PARAMETER_TYPES
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def load_project(
     env: str | None = None, params: dict[str, Any] | None = None
 ) -> tuple[Any, dict[str, Any]]:
-    """Catalog and validated parameters of an environment."""
+    """Catalog and parameter groups of an environment."""
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT, env=env, runtime_params=params) as session:
         context = session.load_context()
-        return context.catalog, dict(context.params)
+        groups = {
+            name: PARAMETER_TYPES[name].model_validate(given)
+            for name, given in context.params.items()
+            if name in PARAMETER_TYPES
+        }
+        return context.catalog, groups

@@ -20,7 +20,6 @@ from tabweave.batching.sampling import ShuffledBatches
 from tabweave.evaluation.metrics import compute_metrics
 from tabweave.models.config import ModelConfig
 from tabweave.schema import SPLITS
-from tabweave.statistics.classification import METRICS
 from tabweave.tables.files import (
     ArrowFile,
     write_arrow,
@@ -90,7 +89,6 @@ def text_plan(folder: Path, **training: Any) -> TrainingPlan:
         training=TrainingConfig(seed=SEED, **training),
         metric=partial(
             compute_metrics,
-            metrics=METRICS,
             classes=classes,
             positive_index=1,
             stage="val",

@@ -88,7 +88,7 @@ def test_each_value_is_the_estimate_of_its_own_interval_in_all_digits(classes, r
     }
     config = EvaluationConfig(bootstrap_samples=20)
     flat, full = evaluate(
-        {"test": prediction_table(ids, labels, first, schema)},
+        {"test": prediction_table(ids, labels, first, schema.classes)},
         {"test": pa.table(beside)},
         schema,
         config,

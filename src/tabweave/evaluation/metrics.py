@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tabweave.statistics.classification import Answers, MetricName, check_predictions
+from tabweave.statistics.classification import (
+    METRICS,
+    Answers,
+    MetricName,
+    check_predictions,
+)
 from tabweave.statistics.ranking import Floats
 from tabweave.statistics.resampling import Integers
 from tabweave.storage.artifacts import number_or_none
@@ -50,7 +55,7 @@ def compute_metrics(  # noqa: PLR0913 (all but the data are keywords)
     y_pred: Floats,
     y_true: Integers,
     *,
-    metrics: Sequence[MetricName],
+    metrics: Sequence[MetricName] = METRICS,
     classes: Sequence[str],
     positive_index: int,
     stage: str,

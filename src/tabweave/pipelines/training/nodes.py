@@ -13,7 +13,6 @@ from typing import Any
 from tabweave.evaluation.config import validation_metrics
 from tabweave.models.config import ModelConfig
 from tabweave.schema import DataSchema, typed
-from tabweave.statistics.classification import METRICS
 from tabweave.tables.files import ArrowFile
 from tabweave.training.config import TrainingConfig
 from tabweave.training.measures.figure import training_figure
@@ -46,7 +45,6 @@ def train_model(
         training=training,
         metric=partial(
             compute_metrics,
-            metrics=METRICS,
             classes=schema.classes,
             positive_index=schema.positive_index,
             stage="val",
