@@ -172,6 +172,14 @@ def _input(inputs: Path, name: str, version: int) -> Path:
     return path
 
 
+@cache
+def _schema(version: int) -> DataSchema:
+    classes = [f"class {n}" for n in _draw(version).random(40_000).tolist()]
+    return DataSchema(
+        id="i", label="y", text=("t",), classes=classes, positive_label=classes[-1]
+    )
+
+
 def _save_split(folder: Path, version: int, inputs: Path) -> None:
     sides = np.arange(ROWS) % 3
     raw = RawTable(_input(inputs, "rows.csv", version), "source")
@@ -229,11 +237,18 @@ def _save_record(folder: Path, version: int, _: Path) -> None:
     Provenance("x", "load", _bytes(version).hex()).write(folder / "x.json")
 
 
+SCHEMA = _entry(files.ObjectDataset, "schema.json", holds="tabweave.schema.DataSchema")
 KINDS = {
     "json": _plain(
         files.JsonDataset,
         "x.json",
         lambda v: _draw(v).integers(9**9, size=99_999).tolist(),
+    ),
+    "object": Kind(
+        files.ObjectDataset,
+        "schema.json",
+        lambda folder, version, _: SCHEMA(folder).save(_schema(version)),
+        lambda folder: SCHEMA(folder).load(),
     ),
     "tokenizers": _plain(files.TokenizersDataset, "tokenizer", _tokenizers),
     "model": _plain(
