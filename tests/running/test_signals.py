@@ -235,6 +235,45 @@ with signals.interruptible(go_on):
     assert not os.path.exists(f"/proc/{child}")
 
 
+def test_a_signal_that_was_swallowed_is_raised_before_something_is_replaced(
+    start, tmp_path
+):
+    process = start("""
+with signals.interruptible(go_on):
+    signals.raise_heard()  # nothing has come
+    try:
+        ready()
+        python()
+    except BaseException:
+        pass
+    signals.raise_heard()
+    path.write_text("new")
+""")
+    code, _, err = ended(process, signal.SIGINT)
+    assert (code, err) == (130, "Ended by Ctrl-C. Run again: me\n")
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_a_signal_while_an_old_folder_goes_leaves_nothing_of_it(start, tmp_path):
+    process = start("""
+from tabweave.storage.artifacts import replacing_folder
+path.mkdir()
+for number in range(20_000):
+    (path / str(number)).touch()
+with signals.interruptible(go_on), replacing_folder(path) as part:
+    ready()
+""")
+    # The old folder has taken the name of the new one's part, and is on its way.
+    while len(os.listdir(tmp_path)) == 1 or (tmp_path / "artifact" / "0").exists():
+        assert process.poll() is None
+    (part,) = tmp_path.glob(".artifact.*.part")
+    while len(os.listdir(part)) == 20_000:
+        assert process.poll() is None
+    code, _, err = ended(process, signal.SIGTERM)
+    assert (code, err) == (143, "Ended by SIGTERM. Run again: me\n")
+    assert os.listdir(tmp_path) == ["artifact"]
+
+
 def test_the_innermost_context_says_how_to_go_on(start):
     process = start("""
 with signals.interruptible(go_on), signals.interruptible(lambda: "Inside."):

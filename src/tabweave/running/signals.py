@@ -128,6 +128,8 @@ class _Watch:
         # Taking apart all that PyTorch has loaded can take longer than LIMIT_S.
         if self.number is not None:
             _end_children()  # nobody else will: multiprocessing may have been loaded first
+            with suppress(OSError):
+                remove_unfinished()  # the signal may have come while that was going on
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
@@ -236,6 +238,17 @@ def interrupt(number: int) -> NoReturn:
     for watch in _watches:
         watch.begin(number)
     raise Interrupted(number)
+
+
+def raise_heard() -> None:
+    """Raises again for a signal whose error a library has swallowed.
+
+    Raises:
+        Interrupted: A signal has come to this process.
+    """
+    for watch in _watches:
+        if watch.number is not None:
+            raise Interrupted(watch.number)
 
 
 def end_now(number: int) -> NoReturn:

@@ -31,6 +31,7 @@ from tabweave.batching.sampling import (
 )
 from tabweave.models.registry import build_model
 from tabweave.models.row_vectors import frozen_rows
+from tabweave.running import signals
 from tabweave.training.allocator import keeping_freed_memory
 from tabweave.training.checkpoints.averaging import AveragedWeights
 from tabweave.training.checkpoints.checkpoint import (
@@ -314,6 +315,7 @@ def _fit(module: TrainingModule, plan: TrainingPlan, memory: OutOfMemory) -> Out
             ckpt_path=plan.resume,
             weights_only=True,
         )
+    signals.raise_heard()  # else what was best before would go
     best = trainer.checkpoint_callback.best_model_path
     if rank_and_world()[0]:
         return Outcome({}, Path(best))

@@ -90,8 +90,9 @@ class LastCheckpoint(Callback):
         """Writes, if it is time to.
 
         Raises:
-            SystemExit: A signal came; the checkpoint is written.
+            SystemExit: A signal came; the checkpoint is written, unless it was Ctrl-C.
         """
+        signals.raise_heard()
         if batch_idx % trainer.accumulate_grad_batches:
             return
         ends = self._ends()
