@@ -205,6 +205,8 @@ def test_the_baselines_see_the_selected_columns_alone(copied):
     ).as_py()
     assert after <= before - sellers
     record = read_json(copied, f"{report}.provenance.json")
+    assert "selected_schema" in record["inputs"]
+    record = read_json(copied, "04_feature/selected_schema.json.provenance.json")
     assert "selected_features.raw" in record["inputs"]
 
 
