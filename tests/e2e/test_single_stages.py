@@ -18,6 +18,7 @@ AFTER_TRAIN = (
 )
 EVALUATE_AND_EXPORT = (
     "06_models/model.onnx",
+    "06_models/preparation.json",
     "06_models/pipeline.onnx",
     "06_models/model.pth",
     "06_models/model_artifacts.pth",
