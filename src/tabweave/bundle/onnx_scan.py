@@ -16,7 +16,7 @@ from tabweave.errors import ArtifactError, shorten, some_of
 DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 """Operator domains whose operators are part of ai.onnx or of the onnxruntime wheel."""
 
-# It runs what another file holds, whose path stands in an attribute.
+# It runs the content of another file, whose path is one of its attributes.
 _REFUSED_OPERATORS = {("com.microsoft", "EPContext")}
 MAX_DEPTH = 24
 MAX_MESSAGES = 5_000_000

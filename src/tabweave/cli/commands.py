@@ -36,7 +36,7 @@ from tabweave.training.config import MOST_MACHINES, MOST_PROCESSES
 
 @click.group(name="tabweave")
 def cli() -> None:
-    """Train, judge and ship classifiers on rows that hold text and a table together."""
+    """Train, evaluate and export classifiers for rows that combine text with a table."""
 
 
 def _log_as_the_project() -> None:

@@ -1,1 +1,1 @@
-"""What a run is told: YAML, --params, typed parameters and Kedro's loader."""
+"""The configuration of a run: YAML, --params, typed parameters and Kedro's loader."""

@@ -4,7 +4,7 @@
   environment of its own, so that runs of two environments do not overwrite each other;
   the runtime parameter ``layers.06_models`` names another folder for one run.
 * ``${parameter:data.train_filename}`` lets a catalog entry read a parameter; a second
-  argument stands in for one that is null.
+  argument is the value to use where the parameter is null.
 * Every parameter is checked before anything runs, those of other stages included.
 * ``USE_PRECOMPUTED_IMPUTATION`` and ``USE_PRECOMPUTED_RISK_TABLES``, variables of the
   process, become parameters, so that the record of an artifact shows them.

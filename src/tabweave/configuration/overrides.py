@@ -15,12 +15,12 @@ from tabweave.errors import ConfigError, Problems, shorten
 
 OPENING, CLOSING, QUOTES = tuple("[{"), tuple("]}"), tuple("'\"")
 TOKENS = re.compile(r""""(?:[^"\\]|\\.)*"?|'[^']*'?|.""", re.DOTALL)
-"""What stands in quotes, and every other character."""
+"""A quoted piece, or one other character."""
 NUMBER_LIKE = re.compile(r"[+-]?[0-9][0-9A-Za-z_:.+-]*")
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 FORM = (
     "Write group.key=value, several with commas between: training.lr=1e-3,"
-    "data.text=[title,review]. A value that holds a comma stands in quotes."
+    "data.text=[title,review]. Put a value that holds a comma in quotes."
 )
 
 

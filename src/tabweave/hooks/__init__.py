@@ -1,4 +1,4 @@
-"""What happens around a run: stale inputs are refused, and the user is told how it went.
+"""What happens around a run: locks, checks of stale inputs, progress and the summary.
 
 Behaviour lives in `tabweave.storage.artifacts` and `tabweave.evaluation.summary`; the
 hooks see what Kedro does and call them.

@@ -19,7 +19,7 @@ CONTAINER = "container"
 
 @dataclass
 class _Start:
-    """How the run of this process was started; one from Python is told as `kedro run`."""
+    """How the run of this process was started; one from Python is shown as `kedro run`."""
 
     program: str = "kedro"
     conf_source: str | None = None

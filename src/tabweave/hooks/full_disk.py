@@ -1,4 +1,4 @@
-"""A full disk that a library met inside a node: the user is told where, and how full."""
+"""Errors of a full disk from inside a library: they name the file and the free space."""
 
 from __future__ import annotations
 

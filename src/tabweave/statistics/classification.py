@@ -115,20 +115,17 @@ class Answers:
             RANKINGS[metric](self.probabilities[:, index], self.labels == index)
             for index in chosen
         ]
-        return Statistic(
-            lambda counts: _mean_of_defined([of(counts) for of in per_class]),
-            len(self.labels),
-        )
+
+        def mean_of_defined(counts: Integers) -> Values:
+            values = np.stack([of_counts(counts) for of_counts in per_class])
+            defined = np.isfinite(values)
+            return ratio(np.where(defined, values, 0).sum(axis=0), defined.sum(axis=0))
+
+        return Statistic(mean_of_defined, len(self.labels))
 
     def value(self, metric: MetricName, about: int | None) -> float:
         """The metric on the rows themselves; NaN where they do not define it."""
         return self.statistic(metric, about).value
-
-
-def _mean_of_defined(values: list[Values]) -> Values:
-    stacked = np.stack(values)
-    defined = np.isfinite(stacked)
-    return ratio(np.where(defined, stacked, 0).sum(axis=0), defined.sum(axis=0))
 
 
 def _sums_by(keys: Integers, number: int) -> Callable[[Integers], Integers]:

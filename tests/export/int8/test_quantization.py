@@ -432,7 +432,7 @@ def test_too_few_rows_are_no_judgement(rows, accepted):
     )
     assert found.accepted == accepted
     assert accepted or "val has 199 rows, too few" in found.reasons[0]
-    assert accepted or "min_rows asks for 200" in found.reasons[0]
+    assert accepted or "min_rows is 200" in found.reasons[0]
 
 
 def test_no_row_is_an_error():

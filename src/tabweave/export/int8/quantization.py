@@ -349,8 +349,8 @@ def _judge(figures: dict[str, float | int | None], limits: Int8Limits) -> Int8Ve
     rows = figures["rows"] or 0
     if rows < limits.min_rows:
         reasons.append(
-            f"val has {rows} rows, too few to judge it by; export.int8_limits.min_rows "
-            f"asks for {limits.min_rows}"
+            f"val has {rows} rows, too few for a comparison; export.int8_limits.min_rows "
+            f"is {limits.min_rows}"
         )
     for name, text in said.items():
         found, allowed = figures[name], getattr(limits, name)
