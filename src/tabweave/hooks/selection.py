@@ -38,7 +38,6 @@ def refuse_other_text_fields(pipeline: Pipeline, catalog: CatalogProtocol) -> No
     groups = [f"params:{name}" for name in ("data", "text", "model")]
     if pipeline.inputs().issuperset(groups):
         data, text, model = (catalog.load(group) for group in groups)
-        # Kedro gives what nodes declare: mappings, or the objects made of them.
         fields = TextConfig.model_validate(text).fields
         columns = DataConfig.model_validate(data).text
         names = [field.name for field in fields] or columns
